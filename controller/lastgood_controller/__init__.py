@@ -1,0 +1,1 @@
+"""The controller: fences and records what agents report, judges, plans, and acts."""

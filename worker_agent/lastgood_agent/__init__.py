@@ -1,0 +1,1 @@
+"""The worker side: launcher, agent, and the hooks that it injects into the training process."""
