@@ -165,9 +165,7 @@ def test_a_command_of_another_part_is_found_and_gets_its_arguments(install, caps
         ("other", "COMMAND = 1", "is broken: expected a Command at other:COMMAND, found int"),
     ],
 )
-def test_a_missing_or_broken_part_gets_a_sentence_and_harms_no_other(
-    install, package, source, said, monkeypatch, capsys
-):
+def test_a_broken_part_gets_a_sentence_and_harms_no_other(install, package, source, said, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, package, raising=False)
     install("frobnicate", source, package)
 
