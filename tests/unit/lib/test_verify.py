@@ -281,6 +281,19 @@ def test_files_written_again_while_they_are_read_have_vanished_not_torn(tmp_path
     assert reasons(verification) == {Reason.VANISHED}
 
 
+def test_a_whole_checkpoint_that_is_replaced_while_it_is_read_has_vanished(tmp_path):
+    prefix = copy_of(MWMS, tmp_path)
+    other = copy_of(MWMS.replace("ckpt-1", "ckpt-2"), tmp_path)
+
+    def rename_over(*_):
+        for suffix in (".data-00000-of-00001", ".index"):
+            shutil.copy(other + suffix, tmp_path / "new")
+            os.replace(tmp_path / "new", prefix + suffix)
+
+    assert reasons(verify(prefix, on_progress=rename_over)) == {Reason.VANISHED}
+    assert verify(prefix).is_whole
+
+
 def test_what_progress_raises_ends_the_verification():
     def stop(*_):
         raise KeyboardInterrupt
