@@ -57,7 +57,7 @@ class Result:
 def interleaved(
     pairs: int, baseline: Callable[[], float], ours: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
-    """Samples of both, in turns, each going first as often as the other, so that a machine that slows down harms both."""
+    """Samples of both, in turns, each going first as often as the other, so that a slower hour harms both."""
     samples: tuple[list[float], list[float]] = ([], [])
     for number in range(pairs):
         order = ((0, baseline), (1, ours))

@@ -1,7 +1,7 @@
 """What a save of 300 MB takes in the training process, with the hooks and without.
 
-Between two saves the script trains for a while, as scripts do: what the agent does with one save is then not a part of the
-next one. The median of one process's saves is one sample.
+Between two saves the script trains for a while, as scripts do: what the agent does with one save is then not a part of
+the next one. The median of one process's saves is one sample.
 """
 
 from __future__ import annotations

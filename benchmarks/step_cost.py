@@ -1,7 +1,7 @@
 """What the hooks cost at each step: CPU of the calling thread, as a share of an ordinary training step.
 
-The cost is found on a function that does next to nothing, thousands of times, where it can be seen; the step that it is a
-share of comes from the same processes.
+The cost is found on a function that does next to nothing, thousands of times, where it can be seen; the step that it is
+a share of comes from the same processes.
 """
 
 from __future__ import annotations

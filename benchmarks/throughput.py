@@ -9,7 +9,7 @@ from __future__ import annotations
 from benchmarks.gangs import fresh_place, run_alone
 from benchmarks.results import Result, interleaved
 
-ARGUMENTS = ("--steps", "300", "--save-every", "30", "--width", "1024", "--batch", "128")
+ARGUMENTS = ("--steps", "600", "--save-every", "60", "--width", "1024", "--batch", "128")
 
 
 def measure(trainer_python: str, pairs: int = 5) -> Result:
@@ -19,7 +19,7 @@ def measure(trainer_python: str, pairs: int = 5) -> Result:
     )
     return Result(
         name="throughput",
-        what="300 steps with 10 saves, first step to last, 1 worker",
+        what="600 steps with 10 saves, first step to last, 1 worker",
         baseline_is="the same script without lastgood",
         unit="s",
         baseline=tuple(baseline),

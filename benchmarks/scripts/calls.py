@@ -1,7 +1,7 @@
 """Calls a function that does next to nothing, many times, and a training step of an ordinary size a few times.
 
-Appends to LOG/worker-0.log: the CPU time of the calling thread per small call, and the time of one training step, both in
-seconds. Knows nothing of lastgood.
+Appends to LOG/worker-0.log: the CPU time of the calling thread per small call, and the time of one training step, both
+in seconds. Knows nothing of lastgood.
 """
 
 import argparse

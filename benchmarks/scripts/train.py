@@ -1,6 +1,7 @@
 """An ordinary MultiWorkerMirroredStrategy training that knows nothing of lastgood.
 
-Appends `pid step seconds` to LOG/worker-I.log after each step, on the machine's monotonic clock, which all processes share.
+Appends `pid step seconds` to LOG/worker-I.log after each step, on the machine's monotonic clock, which all processes
+share.
 """
 
 import argparse
