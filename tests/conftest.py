@@ -1,1 +1,106 @@
-"""What all tests share."""
+"""What all tests share: the interpreters that some need, and the rule that a test that cannot run has failed.
+
+The rule holds where everything is expected to be there: with CI=true or LASTGOOD_REQUIRE_ALL=1, as in `.ci/run`. The
+one exception is said out loud: a test marked `python38` is left out, and counted in a line of its own, on a machine
+that has no Python 3.8. What it would find, tests/unit/architecture/test_python_floor.py looks for by other means.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Generator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+# No deadline: a busy machine is not a bug. `make test-full` looks at more examples, where a test says no number itself.
+settings.register_profile("usual", deadline=None)
+settings.register_profile("full", deadline=None, max_examples=2000)
+settings.load_profile("full" if os.environ.get("LASTGOOD_BREADTH") == "full" else "usual")
+
+
+def every_test_must_run() -> bool:
+    """Whether a skipped test is a failure."""
+    return os.environ.get("CI", "").lower() in ("true", "1") or os.environ.get("LASTGOOD_REQUIRE_ALL") == "1"
+
+
+@cache
+def python38_interpreter() -> str | None:
+    """A Python 3.8 of this machine, or None."""
+    for candidate in (os.environ.get("LASTGOOD_TEST_PYTHON38"), shutil.which("python3.8")):
+        if not candidate:
+            continue
+        program = "import sys; sys.exit(sys.version_info[:2] != (3, 8))"
+        try:
+            done = subprocess.run([candidate, "-I", "-c", program], capture_output=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return candidate
+    return None
+
+
+@pytest.fixture(scope="session")
+def python38() -> str:
+    """The interpreter for tests marked `python38`; without that mark the test would not be left out."""
+    interpreter = python38_interpreter()
+    if interpreter is None:
+        pytest.skip("expected a Python 3.8 as LASTGOOD_TEST_PYTHON38 or as python3.8 on the PATH, found none")
+    return interpreter
+
+
+@pytest.fixture(scope="session")
+def tf_python() -> str:
+    """The interpreter of an environment with TensorFlow and nothing of lastgood."""
+    interpreter = os.environ.get("LASTGOOD_TEST_TF_PYTHON", "")
+    if not Path(interpreter).is_file():
+        pytest.skip("expected LASTGOOD_TEST_TF_PYTHON to name a Python with TensorFlow; `make test` sets it")
+    return interpreter
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs a Python 3.8, where there is none."""
+    needing = [item for item in items if item.get_closest_marker("python38")]
+    if not needing or python38_interpreter():
+        return
+    items[:] = [item for item in items if item not in needing]
+    config.hook.pytest_deselected(items=needing)
+    config.stash[LEFT_OUT] = len(needing)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says what was left out."""
+    count = config.stash.get(LEFT_OUT, 0)
+    if count:
+        terminalreporter.write_line(f"left out: {count} tests that need Python 3.8, which was not found here")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns a skipped test into a failed one, where every test must run."""
+    report = yield
+    if report.skipped and every_test_must_run() and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, and here every test must run: {_why(report.longrepr)}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module that skips itself."""
+    report = yield
+    if report.skipped and every_test_must_run():
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, and here every test must run: {_why(report.longrepr)}"
+    return report
+
+
+def _why(longrepr: object) -> str:
+    return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)

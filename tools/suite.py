@@ -1,0 +1,266 @@
+"""What is checked, in which parts, and what each part may take.
+
+Runs parts one after another, every one even when an earlier one failed, and ends with a table and one plain line. A
+part that takes longer than its budget is shown as over it and passes all the same: a busy machine is not a bug. One
+that takes ten times as long is stopped and has failed.
+
+    python tools/suite.py check            the fast loop: style, types, imports, protos, unit tests
+    python tools/suite.py test             all that, and integration and end-to-end tests
+    python tools/suite.py full [--part P]  the long runs; writes docs/test-report.md
+
+Run it in the development environment (`make check`, `make test`, `make test-full`). Exit status 1: a part failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parent.parent
+REPORT = CLONE / "docs" / "test-report.md"
+
+#: A part is stopped after this many times its budget.
+PATIENCE = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is run.
+
+    command: what to run. Empty for tests.
+    tests: folders for pytest; those that are not there are left out.
+    repeats: how often the tests are run, one after another.
+    environment: variables on top of the caller's.
+    """
+
+    name: str
+    budget_s: float
+    command: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    repeats: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a part. For a part without tests the counts say 1 for itself."""
+
+    part: Part
+    passed: int
+    failed: int
+    skipped: int
+    duration_s: float
+
+    @property
+    def is_over_budget(self) -> bool:
+        """It took longer than it should."""
+        return self.duration_s > self.part.budget_s
+
+
+TYPED = ("lastgood", "controller/lastgood_controller", "worker_agent/lastgood_agent")
+
+#: Its own script runs in the environment beneath, which does not know our packages.
+LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+
+#: All of it within two minutes.
+CHECK = (
+    Part("style", 5, ("ruff", "check", ".")),
+    Part("format", 5, ("ruff", "format", "--check", ".")),
+    Part("types", 30, (sys.executable, "-m", "mypy", *TYPED)),
+    Part("imports", 5, (sys.executable, "-c", LINT_IMPORTS, "--no-logo")),
+    Part("protos", 5, ("buf", "lint")),
+    Part("generated code", 5, (sys.executable, "tools/protos.py", "check")),
+    Part("unit tests", 65, tests=("tests/unit", "tests/contract", "tests/simulation")),
+)
+
+TEST = (
+    *CHECK,
+    Part("integration", 240, tests=("tests/integration",)),
+    Part("end to end, with the demo", 480, tests=("tests/e2e",)),
+)
+
+#: Tests that can look at more than they usually do look at this; tests/conftest.py does for hypothesis.
+WIDE = {"LASTGOOD_BREADTH": "full"}
+
+FULL = (
+    Part("core", 900, tests=("tests/unit/core", "tests/simulation"), environment=WIDE),
+    Part("hooks", 600, tests=("tests/unit/hooks", "tests/integration/hooks"), environment=WIDE),
+    Part("loop", 1800, tests=("tests/e2e",), repeats=3, environment=WIDE),
+)
+
+
+def run_parts(parts: Iterable[Part]) -> list[Outcome]:
+    """Runs each part; what it prints goes to the terminal."""
+    outcomes = []
+    for part in parts:
+        print(f"\n== {part.name}", flush=True)
+        started_s = time.monotonic()
+        counts = [run_tests(part) if part.tests else run_command(part) for _ in range(part.repeats)]
+        passed, failed, skipped = (sum(column) for column in zip(*counts, strict=True))
+        outcomes.append(Outcome(part, passed, failed, skipped, time.monotonic() - started_s))
+    return outcomes
+
+
+def run_command(part: Part) -> tuple[int, int, int]:
+    """One check that either holds or does not."""
+    status = run(part, part.command)
+    return (0, 1, 0) if status else (1, 0, 0)
+
+
+def run_tests(part: Part) -> tuple[int, int, int]:
+    """pytest on the part's folders: how many passed, failed and were skipped."""
+    folders = [folder for folder in part.tests if (CLONE / folder).is_dir()]
+    if not folders:
+        print(f"none of {', '.join(part.tests)} is there")
+        return 0, 1, 0
+    with tempfile.TemporaryDirectory() as temporary:
+        result = Path(temporary) / "result.xml"
+        status = run(part, (sys.executable, "-m", "pytest", "-q", f"--junitxml={result}", *folders))
+        counts = read_counts(result)
+    return without_silent_failure(counts, status)
+
+
+def without_silent_failure(counts: tuple[int, int, int], status: int) -> tuple[int, int, int]:
+    """A run that ended badly has a failure, whatever it managed to write down."""
+    passed, failed, skipped = counts
+    return (passed, max(failed, 1), skipped) if status else counts
+
+
+def read_counts(result: Path) -> tuple[int, int, int]:
+    """Passed, failed and skipped by pytest's own report; none passed where there is no report."""
+    try:
+        suites = list(ElementTree.parse(result).getroot().iter("testsuite"))
+    except (OSError, ElementTree.ParseError):
+        return 0, 1, 0
+    tests, failures, errors, skipped = (
+        sum(int(suite.get(name, "0")) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
+    )
+    return tests - failures - errors - skipped, failures + errors, skipped
+
+
+def run(part: Part, command: Sequence[str]) -> int:
+    """The command's exit status; 124 when it had to be stopped."""
+    try:
+        process = subprocess.Popen(command, cwd=CLONE, env={**os.environ, **part.environment})
+    except OSError as error:
+        print(f"could not start {command[0]}: {error.strerror}; make runs this in the development environment")
+        return 127
+    try:
+        return process.wait(timeout=part.budget_s * PATIENCE)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as stop:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=15)
+        if isinstance(stop, KeyboardInterrupt):
+            raise
+        print(f"stopped {part.name} after {part.budget_s * PATIENCE:.0f} s")
+        return 124
+
+
+# ------------------------------------------------------------------------------------------------------------ reports
+
+
+ROW = "{:<28}{:>8}{:>8}{:>9}{:>10}{:>9}{}"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """The table of all parts, and the closing line."""
+    rows = [ROW.format("part", "passed", "failed", "skipped", "took", "budget", "")]
+    for o in outcomes:
+        took, budget = f"{o.duration_s:.1f} s", f"{o.part.budget_s:.0f} s"
+        note = "  over its budget" if o.is_over_budget else ""
+        rows.append(ROW.format(o.part.name, o.passed, o.failed, o.skipped, took, budget, note))
+    took_s, budget_s = sum(o.duration_s for o in outcomes), sum(o.part.budget_s for o in outcomes)
+    rows.append(ROW.format("", "", "", "", f"{took_s:.1f} s", f"{budget_s:.0f} s", ""))
+    return "\n".join(["", *rows, "", closing_line(outcomes)])
+
+
+def closing_line(outcomes: Sequence[Outcome]) -> str:
+    """`N passed, N failed`, with the skipped ones where there are any."""
+    passed, failed, skipped = (sum(getattr(o, name) for o in outcomes) for name in ("passed", "failed", "skipped"))
+    return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+
+
+HEAD = """# The long runs
+
+Written by `make test-full`. A row stays until its part is run again (`make test-full PART=core`). A commit with a `+`
+had changes that were not committed.
+
+| part | date (UTC) | commit | result | passed | failed | skipped | took |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def report(former: str, outcomes: Sequence[Outcome], date: str, commit: str, machine: str) -> str:
+    """The report with the rows of `outcomes` in place of their former ones, in the order of FULL."""
+    rows = {name: row for row, name in re.findall(r"^(\| (\w+) \| \d.*\|)$", former, re.MULTILINE)}
+    for o in outcomes:
+        result = "failed" if o.failed else "passed"
+        rows[o.part.name] = (
+            f"| {o.part.name} | {date} | {commit} | {result} | {o.passed} | {o.failed} | {o.skipped}"
+            f" | {o.duration_s:.0f} s on {machine} |"
+        )
+    known = [part.name for part in FULL]
+    return HEAD + "".join(f"{rows[name]}\n" for name in known if name in rows)
+
+
+def commit_name() -> str:
+    """The commit that is checked out, with a + when files differ from it."""
+    name = git("rev-parse", "--short=10", "HEAD") or "unknown"
+    return name + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def git(*arguments: str) -> str:
+    """What git prints, or nothing."""
+    try:
+        done = subprocess.run(("git", *arguments), cwd=CLONE, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def write_report(outcomes: Sequence[Outcome]) -> None:
+    """Brings docs/test-report.md up to date."""
+    former = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    machine = f"{os.cpu_count()} cores, Python {sys.version_info[0]}.{sys.version_info[1]}"
+    REPORT.write_text(report(former, outcomes, date, commit_name(), machine), encoding="utf-8")
+    print(f"\nwrote {REPORT.relative_to(CLONE)}")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one suite."""
+    parser = argparse.ArgumentParser(prog="suite", description="Runs the checks and tests of the project.")
+    parser.add_argument("suite", choices=("check", "test", "full"))
+    parser.add_argument("--part", default="", help="of the full suite: only this one", metavar="PART")
+    chosen = parser.parse_args(arguments)
+    parts: tuple[Part, ...] = {"check": CHECK, "test": TEST, "full": FULL}[chosen.suite]
+    if chosen.part:
+        parts = tuple(part for part in parts if part.name == chosen.part)
+    if not parts:
+        parser.error(f"expected a part of {', '.join(part.name for part in FULL)}; found {chosen.part!r}")
+    try:
+        outcomes = run_parts(parts)
+    except KeyboardInterrupt:
+        return 130
+    if chosen.suite == "full":
+        write_report(outcomes)
+    print(summary(outcomes))
+    return 1 if any(o.failed for o in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
