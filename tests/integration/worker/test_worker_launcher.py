@@ -238,7 +238,9 @@ def test_the_end_of_the_run_is_the_launchers_exit_status(bench: Bench):
 def test_a_stopped_agent_stops_neither_the_trainer_nor_the_reaping(bench: Bench, tmp_path: Path):
     # given
     go, done = tmp_path / "go", tmp_path / "done"
-    launcher = bench.launch([*bench.script("wait_for(sys.argv[1]); open(sys.argv[2], 'w'); sys.exit(3)"), str(go), str(done)])
+    launcher = bench.launch(
+        [*bench.script("wait_for(sys.argv[1]); open(sys.argv[2], 'w'); sys.exit(3)"), str(go), str(done)]
+    )
     bench.controller.desire_run(1)
     trainer = bench.controller.running(1)
     agent = bench.agents(launcher)[0]

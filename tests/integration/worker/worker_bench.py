@@ -203,7 +203,9 @@ class Bench:
         path.write_text(PREAMBLE + body)
         return [sys.executable, str(path)]
 
-    def launch(self, command: list[str], *options: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    def launch(
+        self, command: list[str], *options: str, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Starts `lastgood run` for worker/0 of a gang of one."""
         launcher = subprocess.Popen(
             [
