@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Union, assert_never
 
+from lastgood.manifest import Manifest
 from lastgood.reasons import Reason
 
 # --------------------------------------------------------------------------------------------------------- identities
