@@ -90,8 +90,9 @@ def test_a_killed_launcher_takes_its_trainer_along_and_the_gang_starts_again(tmp
         assert not any(Path("/proc", str(pid)).exists() for pid in trainers)
         (tmp_path / "go").touch()
         assert guarded.wait() == 0, guarded.text()
-    assert [incident["reason"] for incident in job["incidents"]] == ["LauncherLost"]
     assert [incident["worker"] for incident in job["incidents"]] == ["worker/1"]
+    # Its agent lives on for a moment: it may still have told of the trainer's end.
+    assert job["incidents"][0]["reason"] in ("LauncherLost", "WorkerKilled")
     assert guarded.left() == []
 
 

@@ -150,7 +150,8 @@ def test_training_survives_the_death_of_every_part_and_nothing_is_missing_after(
 
     job = guarded.job_document()
     assert status == 0, guarded.text()
-    assert [(incident["worker"], incident["reason"]) for incident in job["incidents"]] == [("worker/0", "LauncherLost")]
+    assert [incident["worker"] for incident in job["incidents"]] == ["worker/0"]
+    assert job["incidents"][0]["reason"] in ("LauncherLost", "WorkerKilled")
     assert [attempt["number"] for attempt in job["attempts"]] == [1, 2]
     lost = job["incidents"][0]["lost_steps_by_worker"]
     for index, worker in enumerate(WORKERS):
