@@ -58,7 +58,7 @@ def checkpoint(tmp_path: Path) -> str:
 
 
 def prefixes(bench: Bench) -> list[str]:
-    """What the counter's facts said, in the order of their first arrival; one id counts once, as it is recorded once."""
+    """What the counter's facts said, in the order of their first arrival; an id counts once, as it is recorded once."""
     by_id = {report.report_id: report.restore_left_alone.prefix for report in bench.controller.of("restore_left_alone")}
     return list(by_id.values())
 
