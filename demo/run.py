@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lastgood_controller.reading import read_job, read_journal
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 from sabotage import Saboteur
 from verdict import Check, Evidence, judge, read_lives
 
 from lastgood_controller import display, tables
+from lastgood_controller.reading import read_job, read_journal
 
 TRAIN = Path(__file__).resolve().with_name("train.py")
 #: Marks an output directory as ours, so that no other directory is ever emptied.

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lastgood_controller.client import ClientError, JobClient
 from verdict import Damage, save_name
+
+from lastgood_controller.client import ClientError, JobClient
 
 #: The acts by their letters, in the order in which they come.
 ACTS: Mapping[str, str] = {
