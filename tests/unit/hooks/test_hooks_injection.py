@@ -54,7 +54,9 @@ def test_before_tensorflow_only_the_finder_is_loaded(tmp_path: Path) -> None:
     result = run(code, tmp_path, LASTGOOD_HOOKS=hooks(tmp_path))
 
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.strip() == "['_lastgood_hooks', '_lastgood_hooks.patching', '_lastgood_hooks.settings']"
+    assert result.stdout.strip() == (
+        "['_lastgood_hooks', '_lastgood_hooks.collector', '_lastgood_hooks.patching', '_lastgood_hooks.settings']"
+    )
 
 
 @pytest.mark.python38
