@@ -1,0 +1,71 @@
+"""Hundreds of short runs with faults by chance: whatever happens, the invariants hold and the run comes to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lastgood.reasons import Reason
+from lastgood_controller.model import SaveId, Standing
+from tests.simulation.world import SERIES, World
+
+ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.WORKER_LOST, Reason.START_TIMEOUT}
+
+
+def run_with_faults(seed: int, workers: int) -> World:
+    world = World(seed, workers)
+    while not world.is_over and world.now_s < 1120.0:
+        world.advance(world.random.uniform(0.2, 8.0))
+        world.strike()
+    world.advance(2000.0)
+    world.oracle.check_end()
+    return world
+
+
+def test_a_run_without_faults_finishes_in_its_first_attempt() -> None:
+    world = World(seed=1)
+
+    world.advance(120.0)
+
+    assert world.run.end is not None
+    assert world.run.end.cause.reason is Reason.FINISHED
+    assert [attempt.number for attempt in world.run.attempts] == [1]
+    assert {str(c.verdict.standing.value) for c in world.run.checkpoints.values() if not c.removed} == {"Good"}
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_runs_with_faults_keep_every_invariant_and_end_with_a_reason(block: int) -> None:
+    for seed in range(block * 12, block * 12 + 12):
+        world = run_with_faults(seed, workers=2 + seed % 2)
+
+        assert world.is_over, f"seed {seed}: still waiting {world.waiting or 'for a fact'}"
+        assert world.run.end is not None
+        assert world.run.end.cause.reason in ENDS, f"seed {seed}: {world.run.end}"
+
+
+def advance_until(world: World, holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        world.advance(0.02)
+    raise AssertionError(f"it never came to that; waiting {world.waiting}")
+
+
+def test_a_save_that_is_proven_only_after_its_branch_was_abandoned_is_never_planned() -> None:
+    world = World(seed=3, workers=3, total_steps=100)
+    late = SaveId(SERIES, 1, 3)
+    slow = world.workers[world.members[2]]
+    advance_until(world, lambda: SaveId(SERIES, 1, 2) in world.run.checkpoints and not slow.spools[1])
+    world.delay_hooks(slow, 9.0)
+    advance_until(world, lambda: late in world.run.checkpoints)
+    world.advance(0.3)
+
+    world.end_trainer(slow, slow.trainer, signal=9)
+    advance_until(world, lambda: len(world.run.attempts) == 2 and world.run.attempts[1].plan is not None)
+    advance_until(world, lambda: world.run.checkpoints[late].verdict.standing is Standing.GOOD)
+    world.end_trainer(slow, slow.trainer, signal=9)
+    advance_until(world, lambda: len(world.run.attempts) == 3 and world.run.attempts[2].plan is not None)
+
+    plans = [attempt.plan.series[0].save for attempt in world.run.attempts[1:] if attempt.plan]
+    assert plans == [SaveId(SERIES, 1, 2), SaveId(SERIES, 1, 2)]
