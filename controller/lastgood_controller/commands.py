@@ -1,0 +1,76 @@
+"""The controller's subcommands of `lastgood`: their arguments. Cheap to import: the work is imported when done."""
+
+from argparse import REMAINDER, ArgumentParser, Namespace
+
+from lastgood.command import Command
+from lastgood_controller.controller_command import CONTROLLER
+
+__all__ = ["CONTROLLER", "JOB", "JOBS", "LAUNCH", "WATCH"]
+
+
+def _configure_launch(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Runs CMD once per worker as one guarded gang on this machine. Ends with 0 when the run finished, 1 when it"
+        " ended badly, 2 for wrong usage, 3 when it could not tell."
+    )
+    parser.add_argument("--workers", type=int, required=True, metavar="N", help="size of the gang")
+    parser.add_argument("--state-dir", metavar="DIR", help="where the run is kept (default: .lastgood/JOB)")
+    parser.add_argument("--job", metavar="NAME", help="the job's name (default: the script's)")
+    parser.add_argument(
+        "--steering", choices=("on", "off"), default="on", help="off: observe only, restores are the script's own"
+    )
+    parser.add_argument(
+        "--max-restarts", type=int, metavar="N", help="restarts in a row without a new good checkpoint before it stops"
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="the controller's address (default: a free port)"
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
+    parser.add_argument(
+        "--json-events", metavar="FILE", help="append each journal entry to FILE, one JSON document a line"
+    )
+    parser.add_argument("command", nargs=REMAINDER, metavar="-- CMD", help="the training command")
+
+
+def _run_launch(arguments: Namespace) -> int:
+    from lastgood_controller.launch import run
+
+    return run(arguments)
+
+
+def _add_sources(parser: ArgumentParser) -> None:
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument("--state-dir", metavar="DIR", help="one run's directory (default: every run in .lastgood)")
+    sources.add_argument("--controller", metavar="HOST:PORT", help="ask this controller")
+    parser.add_argument("--json", action="store_true", help="print the documents of docs/json.md")
+
+
+def _configure_job(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the job's name or run id; needless when there is one")
+    _add_sources(parser)
+
+
+def _run_jobs(arguments: Namespace) -> int:
+    from lastgood_controller.jobs import run_jobs
+
+    return run_jobs(arguments)
+
+
+def _run_job(arguments: Namespace) -> int:
+    from lastgood_controller.jobs import run_job
+
+    return run_job(arguments)
+
+
+def _run_watch(arguments: Namespace) -> int:
+    from lastgood_controller.jobs import run_watch
+
+    return run_watch(arguments)
+
+
+LAUNCH = Command(
+    "launch", "train on this machine, guarded: one command, nothing else to start", _configure_launch, _run_launch
+)
+JOBS = Command("jobs", "every run and where it stands", _add_sources, _run_jobs)
+JOB = Command("job", "one run: its checkpoints with verdicts, attempts and incidents", _configure_job, _run_job)
+WATCH = Command("watch", "what happens to one run, as it happens", _configure_job, _run_watch)

@@ -1,0 +1,328 @@
+"""A bundle's index: which tensors there are, of which type and shape, and where their bytes lie.
+
+Reads no data file. Names of data files are derived from the prefix and the number of shards, never from the index's
+content, so that no index can make anybody read another file. Refuses big-endian bundles and newer versions
+(Unsupported) and whatever contradicts itself (Corrupt): sizes that do not fit the shape, entries that overlap, shards
+that do not exist by the header, slices whose parts are missing.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+from lastgood.bundle import dtypes, ordered_code
+from lastgood.bundle.table import MAX_TABLE_BYTES, read_table
+from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields
+from lastgood.checksum import unmask
+from lastgood.errors import BundleError, MissingFileError
+from lastgood.reasons import Reason
+
+HEADER_KEY = b""
+MAX_SHARDS = 99999  # the names of data files have five digits
+MAX_RANK = 254  # TensorFlow's own limit
+
+_LITTLE_ENDIAN = 0
+_NEWEST_VERSION = 1  # BundleHeaderProto.version.min_consumer of files that this reader understands
+
+#: One part of a sliced tensor: per dimension (start, length); length -1 stands for all of it.
+Slice = Tuple[Tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a bundle.
+
+    key: bytes; the parts of sliced tensors have binary keys.
+    dtype: TensorFlow's name, such as "float32".
+    offset, size_bytes: where its bytes lie in shard `shard_id`.
+    crc32c: of its bytes, unmasked; 0 for a sliced tensor, which has no bytes of its own.
+    slices: empty unless the tensor is stored in parts, each under a key of its own (`part_key`).
+    """
+
+    key: bytes
+    dtype: str
+    shape: Tuple[int, ...]
+    shard_id: int
+    offset: int
+    size_bytes: int
+    crc32c: int
+    slices: Tuple[Slice, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """The first byte behind it in its shard."""
+        return self.offset + self.size_bytes
+
+    @property
+    def elements(self) -> int:
+        """How many elements the shape has: 1 for a scalar."""
+        return _volume(self.shape)
+
+    @property
+    def label(self) -> str:
+        """The key as people read it."""
+        return label(self.key)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An index, read. entries: sorted by key."""
+
+    num_shards: int
+    entries: Tuple[Entry, ...]
+
+    def by_key(self) -> Mapping[bytes, Entry]:
+        """The entries, for lookup."""
+        return {entry.key: entry for entry in self.entries}
+
+    def needed_shard_sizes(self) -> Tuple[int, ...]:
+        """How many bytes each shard must have at least."""
+        needed = [0] * self.num_shards
+        for entry in self.entries:
+            needed[entry.shard_id] = max(needed[entry.shard_id], entry.end)
+        return tuple(needed)
+
+
+def label(key: bytes) -> str:
+    """A key as people read it: an attribute path without TensorFlow's suffix, binary bytes escaped, not endless."""
+    text = key.decode("utf-8", "backslashreplace").replace("\0", "\\0").replace("\n", "\\n")
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    text = text[: -len(suffix)] if text.endswith(suffix) else text
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def index_path(prefix: str) -> str:
+    """Where the index of the checkpoint at `prefix` lies."""
+    return prefix + ".index"
+
+
+def shard_path(prefix: str, shard_id: int, num_shards: int) -> str:
+    """Where one data file of the checkpoint at `prefix` lies."""
+    return "{}.data-{:05d}-of-{:05d}".format(prefix, shard_id, num_shards)
+
+
+def shard_paths(prefix: str, num_shards: int) -> Tuple[str, ...]:
+    """Where the data files of the checkpoint at `prefix` lie."""
+    return tuple(shard_path(prefix, shard_id, num_shards) for shard_id in range(num_shards))
+
+
+def read_index_bytes(prefix: str) -> bytes:
+    """The index file's bytes. Raises BundleError: INCOMPLETE (missing), UNREADABLE, UNSUPPORTED (too large)."""
+    path = index_path(prefix)
+    try:
+        # O_NONBLOCK: a FIFO of that name must not hang us.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise BundleError.from_os(error, "the index", path) from error
+    except ValueError as error:  # a path that no file can have
+        raise MissingFileError("the index", repr(path)) from error
+    with open(descriptor, "rb") as file:
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BundleError(
+                    Reason.UNREADABLE, "expected the index at {}, found something not a file".format(path)
+                )
+            data = file.read(MAX_TABLE_BYTES + 1)
+        except OSError as error:
+            raise BundleError.from_os(error, "the index", path) from error
+    return data
+
+
+def read_bundle(prefix: str) -> Bundle:
+    """The index of the checkpoint at `prefix`. Raises BundleError."""
+    return parse_bundle(read_index_bytes(prefix), index_path(prefix))
+
+
+def parse_bundle(index: bytes, where: str = "the index") -> Bundle:
+    """The index in these bytes; `where` names it in errors. Raises BundleError."""
+    table = read_table(index, where)
+    try:
+        key, value = next(table, (None, b""))
+        if key != HEADER_KEY:
+            raise WireError("it has no header")
+        num_shards = _parse_header(value, where)
+        entries = tuple(_parse_entry(key, value, num_shards, where) for key, value in table)
+        _refuse_overlaps(entries)
+        _refuse_missing_parts(entries)
+    except WireError as error:
+        raise BundleError(Reason.CORRUPT, "{} contradicts itself: {}".format(where, error)) from error
+    return Bundle(num_shards, entries)
+
+
+def part_key(key: bytes, part: Slice) -> bytes:
+    """The key under which one part of a sliced tensor is stored."""
+    return ordered_code.encode_slice_key(key, part)
+
+
+def _parse_header(value: bytes, where: str) -> int:
+    """The number of shards."""
+    num_shards = endianness = min_consumer = 0
+    for number, wire_type, field in read_fields(value):
+        if number == 1:
+            num_shards = as_int(wire_type, field)
+        elif number == 2:
+            endianness = as_int(wire_type, field)
+        elif number == 3:
+            min_consumer = _parse_min_consumer(as_bytes(wire_type, field))
+    if endianness != _LITTLE_ENDIAN:
+        raise BundleError(Reason.UNSUPPORTED, "{} says that its data is big-endian".format(where))
+    if min_consumer > _NEWEST_VERSION:
+        raise BundleError(Reason.UNSUPPORTED, "{} asks for a reader of version {} or newer".format(where, min_consumer))
+    if not 1 <= num_shards <= MAX_SHARDS:
+        raise WireError("it states {} shards".format(num_shards))
+    return num_shards
+
+
+def _parse_min_consumer(version: bytes) -> int:
+    minimum = 0
+    for number, wire_type, field in read_fields(version):
+        if number == 2:
+            minimum = as_int(wire_type, field)
+    return minimum
+
+
+def _parse_entry(key: bytes, value: bytes, num_shards: int, where: str) -> Entry:
+    dtype_number = shard_id = offset = size_bytes = masked = 0
+    shape: Tuple[int, ...] = ()
+    slices: List[Slice] = []
+    for number, wire_type, field in read_fields(value):
+        if number == 1:
+            dtype_number = as_int(wire_type, field)
+        elif number == 2:
+            shape = _parse_shape(as_bytes(wire_type, field))
+        elif number == 3:
+            shard_id = as_int(wire_type, field)
+        elif number == 4:
+            offset = as_int(wire_type, field)
+        elif number == 5:
+            size_bytes = as_int(wire_type, field)
+        elif number == 6:
+            masked = as_fixed32(wire_type, field)
+        elif number == 7:
+            slices.append(_parse_slice(as_bytes(wire_type, field)))
+    dtype = dtypes.BY_NUMBER.get(dtype_number)
+    if dtype is None:
+        raise BundleError(Reason.UNSUPPORTED, "{} gives {} the unknown type {}".format(where, label(key), dtype_number))
+    crc = 0 if slices else unmask(masked)
+    entry = Entry(key, dtype.name, shape, shard_id, offset, size_bytes, crc, tuple(slices))
+    _refuse_impossible(entry, dtype, num_shards)
+    return entry
+
+
+def _refuse_impossible(entry: Entry, dtype: dtypes.Dtype, num_shards: int) -> None:
+    if not 0 <= entry.shard_id < num_shards:
+        raise WireError("{} lies in shard {} of {}".format(entry.label, entry.shard_id, num_shards))
+    if entry.offset < 0 or entry.size_bytes < 0:
+        raise WireError("{} lies at {} with {} bytes".format(entry.label, entry.offset, entry.size_bytes))
+    if entry.slices:
+        expected = 0
+    elif dtype.size_bytes:
+        expected = entry.elements * dtype.size_bytes
+    else:
+        return
+    if entry.size_bytes != expected:
+        raise WireError(
+            "{}, {} {}, has {} bytes, expected {}".format(
+                entry.label, entry.dtype, list(entry.shape), entry.size_bytes, expected
+            )
+        )
+
+
+def _parse_shape(message: bytes) -> Tuple[int, ...]:
+    dimensions: List[int] = []
+    for number, wire_type, field in read_fields(message):
+        if number == 2:
+            dimensions.append(_parse_dimension(as_bytes(wire_type, field)))
+        elif number == 3 and as_int(wire_type, field):
+            raise WireError("a stored tensor of unknown rank")
+        if len(dimensions) > MAX_RANK:
+            raise WireError("a tensor of more than {} dimensions".format(MAX_RANK))
+    return tuple(dimensions)
+
+
+def _parse_dimension(message: bytes) -> int:
+    size = 0
+    for number, wire_type, field in read_fields(message):
+        if number == 1:
+            size = as_int(wire_type, field)
+    if size < 0:
+        raise WireError("a stored tensor with a dimension of {}".format(size))
+    return size
+
+
+def _parse_slice(message: bytes) -> Slice:
+    extents: List[Tuple[int, int]] = []
+    for number, wire_type, field in read_fields(message):
+        if number == 1:
+            extents.append(_parse_extent(as_bytes(wire_type, field)))
+        if len(extents) > MAX_RANK:
+            raise WireError("a slice of more than {} dimensions".format(MAX_RANK))
+    return tuple(extents)
+
+
+def _parse_extent(message: bytes) -> Tuple[int, int]:
+    start, length = 0, -1
+    for number, wire_type, field in read_fields(message):
+        if number == 1:
+            start = as_int(wire_type, field)
+        elif number == 2:
+            length = as_int(wire_type, field)
+    if start < 0 or length < -1:
+        raise WireError("a slice from {} of length {}".format(start, length))
+    return start, length
+
+
+def _refuse_overlaps(entries: Sequence[Entry]) -> None:
+    """Nothing writes them, and reading the same bytes for every entry could take for ever."""
+    stored = sorted((entry.shard_id, entry.offset, entry.end, entry.key) for entry in entries if entry.size_bytes)
+    for earlier, later in zip(stored, stored[1:]):
+        if earlier[0] == later[0] and later[1] < earlier[2]:
+            raise WireError("{} and {} overlap in shard {}".format(label(earlier[3]), label(later[3]), later[0]))
+
+
+def _refuse_missing_parts(entries: Sequence[Entry]) -> None:
+    """Every sliced tensor has all its parts, and they make up its shape."""
+    sliced = [entry for entry in entries if entry.slices]
+    if not sliced:
+        return
+    by_key: Dict[bytes, Entry] = {entry.key: entry for entry in entries}
+    for whole in sliced:
+        elements = sum(_check_part(whole, part, by_key) for part in whole.slices)
+        if elements < whole.elements:
+            raise WireError(
+                "the parts of {} have {} elements, expected {}".format(whole.label, elements, whole.elements)
+            )
+
+
+def _check_part(whole: Entry, part: Slice, by_key: Mapping[bytes, Entry]) -> int:
+    """How many elements a part of `whole` has; it must be there with the type and shape that its place gives it."""
+    shape = _part_shape(whole, part)
+    found: Optional[Entry] = by_key.get(part_key(whole.key, part))
+    if found is None or found.slices:
+        raise WireError("{} lacks its part {}".format(whole.label, list(part)))
+    if (found.dtype, found.shape) != (whole.dtype, shape):
+        raise WireError(
+            "the part {} of {} is {} {}, expected {} {}".format(
+                list(part), whole.label, found.dtype, list(found.shape), whole.dtype, list(shape)
+            )
+        )
+    return found.elements
+
+
+def _part_shape(whole: Entry, part: Slice) -> Tuple[int, ...]:
+    if len(part) != len(whole.shape):
+        raise WireError("{} has {} dimensions and a slice of {}".format(whole.label, len(whole.shape), len(part)))
+    shape = []
+    for (start, length), size in zip(part, whole.shape):
+        shape.append(size if length == -1 else length)
+        if start + shape[-1] > size:
+            raise WireError("a slice of {} reaches beyond its shape {}".format(whole.label, list(whole.shape)))
+    return tuple(shape)
+
+
+def _volume(shape: Sequence[int]) -> int:
+    volume = 1
+    for size in shape:
+        volume *= size
+    return volume

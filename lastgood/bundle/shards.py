@@ -1,0 +1,171 @@
+"""The data files of a bundle: opened by the names that the prefix gives, read in pieces of bounded size.
+
+By `preadv` into one buffer, never by mmap: TensorFlow truncates files in place, and a mapped file that becomes shorter
+kills the process that reads it. A read that ends too early is a fault of the file (Torn), not an exception of ours.
+"""
+
+import os
+import stat
+from typing import Callable, Iterator, Optional, Tuple
+
+from lastgood.bundle.reader import Entry, shard_path
+from lastgood.bundle.wire import WireError
+from lastgood.errors import BundleError
+from lastgood.reasons import Reason
+
+#: Large enough to make system calls cheap, small enough to stay in a processor's cache.
+PIECE_BYTES = 1 << 20
+
+#: Which file it is, whatever its name: (device, inode).
+Identity = Tuple[int, int]
+
+
+class Shard:
+    """One open data file.
+
+    bytes_read: by all reads so far.
+    was_dropped: the kernel was told to forget what it had cached of the file (dirty pages stay).
+    """
+
+    def __init__(self, prefix: str, shard_id: int, num_shards: int, drop_cache: bool = False) -> None:
+        """Opens it. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
+        self.path = shard_path(prefix, shard_id, num_shards)
+        self.bytes_read = 0
+        self.on_read: Optional[Callable[[int], None]] = None
+        self._buffer = bytearray(PIECE_BYTES)
+        self._at = self._filled = 0
+        self._descriptor = self._open()
+        self.was_dropped = drop_cache and drop_cached_pages(self._descriptor)
+
+    def _open(self) -> int:
+        try:
+            # O_NONBLOCK: a FIFO of that name must not hang us.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise BundleError.from_os(error, "a data file", self.path) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BundleError(
+                Reason.UNREADABLE, "expected a data file at {}, found something not a file".format(self.path)
+            )
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> "Shard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pieces(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        """The bytes from `offset` on, in pieces that are valid until the next one is asked for.
+
+        Small neighbours cost one system call together. Raises BundleError: TORN or UNREADABLE.
+        """
+        end = offset + size_bytes
+        while offset < end:
+            if not self._at <= offset < self._at + self._filled:
+                self._fill(offset)
+            start = offset - self._at
+            stop = min(self._filled, end - self._at)
+            yield memoryview(self._buffer)[start:stop]
+            offset = self._at + stop
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """The bytes themselves; the caller has made sure that they are few."""
+        return b"".join(bytes(piece) for piece in self.pieces(offset, size_bytes))
+
+    def _fill(self, offset: int) -> None:
+        self._filled = 0
+        try:
+            count = _read_into(self._descriptor, self._buffer, offset)
+        except OSError as error:
+            raise BundleError.from_os(error, "the data file", self.path) from error
+        if count == 0:
+            raise BundleError(
+                Reason.TORN, "{} ends at byte {} while more is expected: it was cut off".format(self.path, offset)
+            )
+        self._at, self._filled = offset, count
+        self.bytes_read += count
+        if self.on_read is not None:
+            self.on_read(count)
+
+
+class Stream:
+    """The bytes of one entry, one after the other. Raises WireError when its content asks for more than it has."""
+
+    def __init__(self, shard: Shard, entry: Entry) -> None:
+        self._pieces = shard.pieces(entry.offset, entry.size_bytes)
+        self._piece = memoryview(b"")
+        self.left_bytes = entry.size_bytes
+
+    def varint(self) -> int:
+        """One unsigned varint of at most 64 bits."""
+        result = 0
+        for shift in range(0, 70, 7):
+            byte = self._next_byte()
+            result |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if result >= 1 << 64:
+                    break
+                return result
+        raise WireError("a varint of more than 64 bits")
+
+    def exactly(self, size_bytes: int) -> bytes:
+        """That many bytes; the caller has made sure that they are few."""
+        return b"".join(bytes(piece) for piece in self.take(size_bytes))
+
+    def take(self, size_bytes: int) -> Iterator[memoryview]:
+        """That many bytes in pieces."""
+        if size_bytes > self.left_bytes:
+            raise WireError("{} bytes expected where {} are left".format(size_bytes, self.left_bytes))
+        while size_bytes:
+            self._refill()
+            piece, self._piece = self._piece[:size_bytes], self._piece[size_bytes:]
+            self.left_bytes -= len(piece)
+            size_bytes -= len(piece)
+            yield piece
+
+    def _next_byte(self) -> int:
+        if not self.left_bytes:
+            raise WireError("a number is cut off")
+        self._refill()
+        byte = self._piece[0]
+        self._piece = self._piece[1:]
+        self.left_bytes -= 1
+        return byte
+
+    def _refill(self) -> None:
+        if not len(self._piece):
+            self._piece = next(self._pieces)
+
+
+def stat_data_file(path: str) -> os.stat_result:
+    """Its size and identity. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise BundleError.from_os(error, "a data file", path) from error
+
+
+def _read_into(descriptor: int, buffer: bytearray, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [buffer], offset)
+    data = os.pread(descriptor, len(buffer), offset)
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def drop_cached_pages(descriptor: int) -> bool:
+    """Asks the kernel to forget the file's clean pages. False where that cannot be asked."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        return False
+    return True

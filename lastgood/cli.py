@@ -1,0 +1,164 @@
+"""The command `lastgood`: finds the subcommand that was asked for, loads that one alone, and runs it.
+
+`verify` is built in. The others belong to parts that may not be installed and are found by the entry-point group
+`lastgood.commands`; a part that is missing or broken gives a sentence and harms no other command. Exit status: 0
+good, 1 a bad verdict, 2 wrong usage (or a part that is not installed), 3 could not tell, 130 interrupted, 141 when
+nobody reads the output any more.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser
+from contextlib import suppress
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
+
+from lastgood import __version__
+from lastgood.command import Command
+from lastgood.errors import LastgoodError
+from lastgood.verify_command import VERIFY
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+ENTRY_POINT_GROUP = "lastgood.commands"
+
+GOOD, BAD, USAGE, UNKNOWN, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+
+_BUILT_IN: Dict[str, Command] = {VERIFY.name: VERIFY}
+
+#: What must be installed for the commands of which package.
+_EXTRA_BY_PACKAGE = {"lastgood_agent": "agent", "lastgood_controller": "controller"}
+
+_DESCRIPTION = "Guards the checkpoints of distributed TensorFlow training."
+
+
+class _UnavailableError(Exception):
+    """A command that exists and cannot be loaded or run here. The text says what to do."""
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Runs one command; `argv` as in `sys.argv[1:]`. Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return BROKEN_PIPE
+    except LastgoodError as error:
+        return _fail(str(error), UNKNOWN)
+    except _UnavailableError as error:
+        return _fail(str(error), USAGE)
+    except SystemExit as ended:  # argparse, after it has said what is wrong
+        return ended.code if isinstance(ended.code, int) else (GOOD if ended.code is None else USAGE)
+    return status
+
+
+def _run(arguments: List[str]) -> int:
+    if not arguments or arguments[0].startswith("-"):
+        return _run_without_command(arguments)
+    name, rest = arguments[0], arguments[1:]
+    command = _BUILT_IN.get(name)
+    if command is not None:
+        return _run_command(command, rest)
+    entry_point = _entry_points().get(name)
+    if entry_point is None:
+        return _fail("there is no command {!r}. The commands are: {}".format(name, ", ".join(_names())), USAGE)
+    try:
+        return _run_command(_load(entry_point), rest)
+    except ImportError as error:
+        raise _UnavailableError(_what_to_install(entry_point, error)) from error
+
+
+def _run_without_command(arguments: List[str]) -> int:
+    if not arguments:
+        print(_help(), file=sys.stderr)
+        return USAGE
+    if arguments[0] in ("-h", "--help"):
+        print(_help())
+        return GOOD
+    if arguments[0] == "--version":
+        print("lastgood {}".format(__version__))
+        return GOOD
+    return _fail("there is no option {}. `lastgood --help` lists the commands".format(arguments[0]), USAGE)
+
+
+def _run_command(command: Command, arguments: List[str]) -> int:
+    parser = ArgumentParser(prog="lastgood {}".format(command.name), description=command.summary)
+    command.configure(parser)
+    return command.run(parser.parse_args(arguments))
+
+
+def _help() -> str:
+    """What `--help` prints: loads every part that is installed, for the one line that it says of itself."""
+    commands = "\n".join("  {:<12} {}".format(name, _summary(name)) for name in _names())
+    return "usage: lastgood [--version] COMMAND ...\n\n{}\n\ncommands:\n{}\n\n{}".format(
+        _DESCRIPTION, commands, "`lastgood COMMAND --help` says what a command takes."
+    )
+
+
+def _names() -> List[str]:
+    return sorted(set(_BUILT_IN) | set(_entry_points()))
+
+
+def _summary(name: str) -> str:
+    if name in _BUILT_IN:
+        return _BUILT_IN[name].summary
+    try:
+        return _load(_entry_points()[name]).summary
+    except _UnavailableError as error:
+        return "(not available: {})".format(error)
+
+
+def _entry_points() -> Dict[str, "EntryPoint"]:
+    """The commands of all installed parts, by name; nothing of them is imported yet."""
+    from importlib.metadata import entry_points  # takes longer to import than `verify` needs in all
+
+    found = entry_points()
+    selected = found.select(group=ENTRY_POINT_GROUP) if hasattr(found, "select") else found.get(ENTRY_POINT_GROUP, ())
+    return {entry_point.name: entry_point for entry_point in selected}
+
+
+def _load(entry_point: "EntryPoint") -> Command:
+    """Imports the command. Raises _UnavailableError with a sentence that says what to do."""
+    try:
+        command = entry_point.load()
+    except ImportError as error:
+        raise _UnavailableError(_what_to_install(entry_point, error)) from error
+    except SyntaxError as error:
+        raise _UnavailableError(
+            "`lastgood {}` needs a newer Python; this is {}.{}".format(entry_point.name, *sys.version_info[:2])
+        ) from error
+    except Exception as error:  # another distribution's module: whatever it raises, the other commands work
+        raise _UnavailableError(
+            "`lastgood {}` is broken: importing {} failed with {}: {}".format(
+                entry_point.name, entry_point.value, type(error).__name__, error
+            )
+        ) from error
+    if not isinstance(command, Command):
+        raise _UnavailableError(
+            "`lastgood {}` is broken: expected a Command at {}, found {}".format(
+                entry_point.name, entry_point.value, type(command).__name__
+            )
+        )
+    return command
+
+
+def _what_to_install(entry_point: "EntryPoint", error: ImportError) -> str:
+    package = entry_point.value.partition(":")[0].partition(".")[0]
+    extra = _EXTRA_BY_PACKAGE.get(package)
+    cure = "pip install 'lastgood[{}]'".format(extra) if extra else "reinstall the distribution of {}".format(package)
+    return "`lastgood {}` needs {} ({})".format(entry_point.name, cure, error)
+
+
+def _fail(sentence: str, status: int) -> int:
+    print("lastgood: {}".format(sentence), file=sys.stderr)
+    return status
+
+
+def _silence_stdout() -> None:
+    """Nobody reads it any more: what is left in its buffer must not raise once more when the interpreter ends."""
+    with suppress(OSError, ValueError):  # not a real file: nothing to silence
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,139 @@
+"""Which checkpoints lie in a directory, newest first, and what TensorFlow's state file says about them.
+
+The order is that of the index files' times, and of the numbers only where times are equal: after a rollback `ckpt-3` is
+written again and is newer than the abandoned `ckpt-5`. Nothing is said here about whether a checkpoint is whole.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from lastgood.errors import BundleError, describe
+from lastgood.reasons import Reason
+
+_SUFFIX = ".index"
+_NUMBERED = re.compile(r"^.+-(\d{1,18})$")
+_TEMPORARY = re.compile(r"(_temp|\.tempstate\w*)$")
+_DATA_FILE = re.compile(r"^(.+)\.data-\d{5}-of-\d{5}$")
+_STATE_LINE = re.compile(r'^\s*(\w+)\s*:\s*(["\'])(.*)\2\s*$')
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+STATE_FILE = "checkpoint"
+MAX_STATE_FILE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One checkpoint in a directory.
+
+    prefix: the directory as it was given, and the name. mtime_s: when the index was last written.
+    save_number: the number at the end of its name; None for one that `Checkpoint.write` gave a name without.
+    """
+
+    prefix: str
+    mtime_s: float
+    save_number: Optional[int]
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """TensorFlow's file `checkpoint`. Prefixes are joined with the directory; empty or None where it does not say."""
+
+    latest: Optional[str]
+    all_prefixes: Tuple[str, ...]
+
+
+def list_checkpoints(directory: str, numbered_only: bool = True) -> Tuple[Listed, ...]:
+    """The checkpoints whose index lies in `directory`, newest first; whole or not. None in a directory that is missing.
+
+    numbered_only: leave out those without a number (`best`), which TensorFlow never restores by itself. With False
+        they are listed if a data file lies beside them.
+    Raises BundleError(UNREADABLE) when the directory cannot be read: that is not an empty one.
+    """
+    try:
+        found = _scan(directory, numbered_only)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except (OSError, ValueError) as error:
+        raise _unreadable(directory, error) from error
+    found.sort(key=lambda row: (row[0], -1 if row[1].save_number is None else row[1].save_number), reverse=True)
+    return tuple(listed for _, listed in found)
+
+
+def _scan(directory: str, numbered_only: bool) -> List[Tuple[int, Listed]]:
+    """Each checkpoint with the time of its index in nanoseconds, which a float would round."""
+    stems: Dict[str, int] = {}
+    with_data = set()
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            data_file = _DATA_FILE.match(entry.name)
+            if data_file:
+                with_data.add(data_file.group(1))
+            elif entry.name.endswith(_SUFFIX):
+                time_ns = _time_of_file(entry)
+                if time_ns is not None:
+                    stems[entry.name[: -len(_SUFFIX)]] = time_ns
+    found = []
+    for stem, time_ns in stems.items():
+        if not stem or stem.startswith(".") or _TEMPORARY.search(stem):
+            continue
+        number = _NUMBERED.match(stem)
+        if number is None and (numbered_only or stem not in with_data):
+            continue
+        save_number = int(number.group(1)) if number else None
+        found.append((time_ns, Listed(os.path.join(directory, stem), time_ns / 1e9, save_number)))
+    return found
+
+
+def _time_of_file(entry: "os.DirEntry[str]") -> Optional[int]:
+    """None for what is not a file, or no longer there."""
+    try:
+        return entry.stat().st_mtime_ns if entry.is_file() else None
+    except FileNotFoundError:
+        return None
+
+
+def read_state_file(directory: str) -> Optional[StateFile]:
+    """What the state file in `directory` says; None where there is none. Damaged lines are passed over.
+
+    It has no checksum, so it is a hint, never proof. Raises BundleError(UNREADABLE).
+    """
+    try:
+        with open(os.path.join(directory, STATE_FILE), "rb") as file:
+            text = file.read(MAX_STATE_FILE_BYTES)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise _unreadable(os.path.join(directory, STATE_FILE), error) from error
+    latest: Optional[str] = None
+    prefixes: List[str] = []
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
+        field = _STATE_LINE.match(line)
+        if field is None or not field.group(3):
+            continue
+        path = os.path.join(directory, _unescape(field.group(3)))
+        if field.group(1) == "model_checkpoint_path":
+            latest = path
+        elif field.group(1) == "all_model_checkpoint_paths":
+            prefixes.append(path)
+    return StateFile(latest, tuple(prefixes))
+
+
+def _unescape(text: str) -> str:
+    """A string of protobuf's text format as the path that it stands for."""
+
+    def replaced(escape: "re.Match[bytes]") -> bytes:
+        octal, hexadecimal, other = escape.groups()
+        if octal:
+            return bytes([int(octal, 8) & 0xFF])
+        if hexadecimal:
+            return bytes([int(hexadecimal, 16)])
+        return _ESCAPED.get(other, other)
+
+    return os.fsdecode(_ESCAPE.sub(replaced, text.encode("utf-8", "surrogateescape")))
+
+
+def _unreadable(path: str, error: Exception) -> BundleError:
+    return BundleError(Reason.UNREADABLE, "{} cannot be read: {}".format(path, describe(error)))

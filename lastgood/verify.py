@@ -1,0 +1,221 @@
+"""Is a checkpoint whole? Answered by reading every byte of it that TensorFlow would read.
+
+Whole: the index parses and its blocks match their checksums, every data file is there and long enough, and every
+tensor's crc32c, computed again from its bytes, is the one in the index. Whether it is also *good* (agreed between
+workers, complete, trusted) takes more than its files, and is not decided here.
+
+Expected bad outcomes are values: `verify` raises nothing for a checkpoint that is damaged, missing or unreadable.
+"""
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from lastgood.bundle.contents import verify_entry
+from lastgood.bundle.reader import Bundle, Entry, index_path, parse_bundle, read_index_bytes, shard_paths
+from lastgood.bundle.shards import Identity, Shard, drop_cached_pages, stat_data_file
+from lastgood.errors import BundleError, MissingFileError
+from lastgood.inspect import manifest_of_bundle
+from lastgood.reasons import Reason
+
+#: How many damaged tensors are named one by one; the others are counted.
+MAX_NAMED_FAULTS = 8
+
+#: Called with (bytes read so far, bytes to read).
+Progress = Callable[[int, int], None]
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: why, and what was expected, found, and where."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What one reading of a checkpoint's bytes found.
+
+    digest: of the manifest that lies there; "" when that cannot be said.
+    faults: empty when the checkpoint is whole (and is the expected one, where one was expected).
+    tensors: how many were read and found right.
+    bytes_read: of the data files.
+    medium: "disk" when the kernel was told to forget its cached pages first, else "cache". That is advice: pages that
+        were not yet written back stay, so fsync the files first.
+    """
+
+    prefix: str
+    digest: str
+    faults: Tuple[Fault, ...]
+    tensors: int
+    bytes_read: int
+    duration_s: float
+    medium: str
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.faults
+
+
+def verify(
+    prefix: str,
+    expected_digest: Optional[str] = None,
+    *,
+    drop_cache: bool = False,
+    on_progress: Optional[Progress] = None,
+) -> Verification:
+    """Reads the checkpoint at `prefix` and says what is wrong with it.
+
+    expected_digest: the manifest digest that should lie there. Where something else lies, or nothing, the fault is
+        VANISHED, and the bytes of that other checkpoint are not read.
+    drop_cache: ask the kernel to forget what it has cached of the files, so that the disk is read.
+    on_progress: called after each piece that was read; what it raises ends the verification.
+    """
+    return _Reading(prefix, expected_digest, drop_cache, on_progress).verification()
+
+
+class _Reading:
+    """One verification in progress. At most one data file is open at a time, so their number does not matter."""
+
+    def __init__(self, prefix: str, expected: Optional[str], drop_cache: bool, on_progress: Optional[Progress]) -> None:
+        self._prefix = prefix
+        self._expected = expected
+        self._drop_cache = drop_cache
+        self._on_progress = on_progress
+        self._index = b""
+        self._digest = ""
+        self._faults: List[Fault] = []
+        self._unnamed: Counter[Reason] = Counter()
+        self._files: Dict[str, Identity] = {}
+        self._tensors = self._bytes_read = self._bytes_in_all = 0
+        self._is_dropped = drop_cache
+
+    def verification(self) -> Verification:
+        started_s = time.monotonic()
+        try:
+            self._read()
+        except BundleError as error:
+            self._add(error)
+        return Verification(
+            prefix=self._prefix,
+            digest=self._digest,
+            faults=self._settled_faults(),
+            tensors=self._tensors,
+            bytes_read=self._bytes_read,
+            duration_s=time.monotonic() - started_s,
+            medium="disk" if self._is_dropped else "cache",
+        )
+
+    def _read(self) -> None:
+        if self._drop_cache:
+            self._is_dropped = _drop_index(self._prefix)
+        self._index = read_index_bytes(self._prefix)
+        bundle = parse_bundle(self._index, index_path(self._prefix))
+        sizes = self._stat_shards(bundle)
+        if len(sizes) < bundle.num_shards:
+            return  # what is missing is said already, and the rest cannot make the checkpoint whole
+        self._digest = manifest_of_bundle(bundle, sizes).digest
+        self._find_short_shards(bundle, sizes)
+        if not self._faults and self._expected and self._digest != self._expected:
+            raise BundleError(
+                Reason.VANISHED,
+                "expected the checkpoint {} at {}, found {}: the prefix was written again".format(
+                    self._expected, self._prefix, self._digest
+                ),
+            )
+        self._read_shards(bundle, sizes)
+
+    def _stat_shards(self, bundle: Bundle) -> List[int]:
+        """The sizes of those data files that are there."""
+        sizes = []
+        for path in shard_paths(self._prefix, bundle.num_shards):
+            try:
+                status = stat_data_file(path)
+            except BundleError as error:
+                self._add(error)
+            else:
+                sizes.append(status.st_size)
+                self._files[path] = (status.st_dev, status.st_ino)
+        return sizes
+
+    def _find_short_shards(self, bundle: Bundle, sizes: Sequence[int]) -> None:
+        paths = shard_paths(self._prefix, bundle.num_shards)
+        for path, needed, found in zip(paths, bundle.needed_shard_sizes(), sizes):
+            if found < needed:
+                self._add(BundleError(Reason.TORN, "{} has {} bytes, expected {}".format(path, found, needed)))
+
+    def _read_shards(self, bundle: Bundle, sizes: Sequence[int]) -> None:
+        """Every tensor in the order in which it lies, so that neighbours are read together.
+
+        Left out: sliced tensors, whose parts are entries of their own, and what lies behind the end of a short shard,
+        which was said already.
+        """
+        readable = [entry for entry in bundle.entries if not entry.slices and entry.end <= sizes[entry.shard_id]]
+        readable.sort(key=lambda entry: (entry.shard_id, entry.offset))
+        self._bytes_in_all = sum(entry.size_bytes for entry in readable)
+        for shard_id, entries in groupby(readable, key=lambda entry: entry.shard_id):
+            try:
+                with Shard(self._prefix, shard_id, bundle.num_shards, self._drop_cache) as shard:
+                    self._is_dropped = self._is_dropped and shard.was_dropped
+                    shard.on_read = self._count
+                    for entry in entries:
+                        self._read_tensor(shard, entry)
+            except BundleError as error:
+                self._add(error)
+
+    def _read_tensor(self, shard: Shard, entry: Entry) -> None:
+        try:
+            verify_entry(shard, entry)
+        except BundleError as error:
+            if error.reason is not Reason.CORRUPT:
+                raise  # the file itself has a fault: the tensors behind this one would only say so again
+            self._add(error)
+        else:
+            self._tensors += 1
+
+    def _count(self, bytes_read: int) -> None:
+        self._bytes_read += bytes_read
+        if self._on_progress is not None:
+            self._on_progress(min(self._bytes_read, self._bytes_in_all), self._bytes_in_all)
+
+    def _add(self, error: BundleError) -> None:
+        is_gone = bool(self._expected) and isinstance(error, MissingFileError)
+        reason = Reason.VANISHED if is_gone else error.reason
+        if len(self._faults) < MAX_NAMED_FAULTS:
+            self._faults.append(Fault(reason, error.detail))
+        else:
+            self._unnamed[reason] += 1
+
+    def _settled_faults(self) -> Tuple[Fault, ...]:
+        """The faults; or only that the files were replaced while they were read, which leaves no other a meaning."""
+        is_damaged = any(fault.reason in (Reason.CORRUPT, Reason.TORN) for fault in self._faults)
+        if is_damaged and self._index and self._were_files_replaced():
+            detail = "the files at {} were written again while they were being read".format(self._prefix)
+            return (Fault(Reason.VANISHED, detail),)
+        more = (Fault(reason, "and {} more".format(count)) for reason, count in sorted(self._unnamed.items()))
+        return (*self._faults, *more)
+
+    def _were_files_replaced(self) -> bool:
+        """Whether another save took the place of this checkpoint meanwhile, so that parts of two were read."""
+        try:
+            if read_index_bytes(self._prefix) != self._index:
+                return True
+            now = {path: stat_data_file(path) for path in self._files}
+        except BundleError:
+            return True
+        return any((now[path].st_dev, now[path].st_ino) != identity for path, identity in self._files.items())
+
+
+def _drop_index(prefix: str) -> bool:
+    """Asks the kernel to forget the index's cached pages. False where that cannot be asked."""
+    try:
+        descriptor = os.open(index_path(prefix), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return False
+    try:
+        return drop_cached_pages(descriptor)
+    finally:
+        os.close(descriptor)
