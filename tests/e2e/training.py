@@ -123,3 +123,19 @@ def run_plainly(command: Sequence[str], workers: int = 2) -> list[int]:
         for process in gang:
             process.kill()
             process.wait()
+
+
+def assert_trained_truly(training: Training, reference: dict[int, str], *, steps: int, workers: int = 2) -> None:
+    """Every life of every worker computed what the uninterrupted run did, right on from its restored step to the end."""
+    for task_id in range(workers):
+        lives = training.lives(task_id)
+        assert lives, f"worker {task_id} has never trained"
+        untrue = [(life.start, life.executed) for life in lives if not life.is_true_to(reference)]
+        assert untrue == [], f"worker {task_id} computed something else: {untrue}"
+        assert lives[-1].has_finished
+        assert set().union(*(life.executed for life in lives)) == set(range(1, steps + 1))
+
+
+def executed_steps(training: Training, task_id: int) -> int:
+    """How many steps one worker executed, in all its lives."""
+    return sum(len(life.executed) for life in training.lives(task_id))
