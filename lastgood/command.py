@@ -1,4 +1,4 @@
-"""What a subcommand of `lastgood` is. Other distributions' parts add theirs by the entry-point group `lastgood.commands`.
+"""What a subcommand of `lastgood` is. Other parts add theirs by the entry-point group `lastgood.commands`.
 
 A module that defines a `Command` must be cheap to import: the heavy imports belong into `run`.
 """

@@ -9,9 +9,10 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from lastgood.bundle.contents import read_integer, read_string_scalar
 from lastgood.bundle.dtypes import INTEGERS
+from lastgood.bundle.files import stat_file
 from lastgood.bundle.graph import ObjectGraph, parse_graph
 from lastgood.bundle.reader import Bundle, Entry, parse_bundle, read_bundle, shard_paths
-from lastgood.bundle.shards import Shard, stat_data_file
+from lastgood.bundle.shards import DATA_FILE, Shard
 from lastgood.errors import BundleError
 from lastgood.manifest import OBJECT_GRAPH_KEY, Kind, Manifest, ManifestEntry
 from lastgood.reasons import Reason
@@ -85,7 +86,7 @@ def manifest_of_bundle(bundle: Bundle, shard_sizes_bytes: Sequence[int], kinds: 
 
 def read_shard_sizes(prefix: str, num_shards: int) -> Tuple[int, ...]:
     """The size of each data file. Raises BundleError: INCOMPLETE for a missing one, UNREADABLE."""
-    return tuple(stat_data_file(path).st_size for path in shard_paths(prefix, num_shards))
+    return tuple(stat_file(path, DATA_FILE).st_size for path in shard_paths(prefix, num_shards))
 
 
 def read_graph(prefix: str, bundle: Optional[Bundle] = None) -> ObjectGraph:

@@ -7,7 +7,6 @@ workers, complete, trusted) takes more than its files, and is not decided here.
 Expected bad outcomes are values: `verify` raises nothing for a checkpoint that is damaged, missing or unreadable.
 """
 
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from itertools import groupby
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from lastgood.bundle.contents import verify_entry
+from lastgood.bundle.files import stat_file
 from lastgood.bundle.reader import Bundle, Entry, index_path, parse_bundle, read_index_bytes, shard_paths
-from lastgood.bundle.shards import Identity, Shard, drop_cached_pages, stat_data_file
+from lastgood.bundle.shards import DATA_FILE, Identity, Shard
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.inspect import manifest_of_bundle
 from lastgood.reasons import Reason
@@ -106,13 +106,11 @@ class _Reading:
             tensors=self._tensors,
             bytes_read=self._bytes_read,
             duration_s=time.monotonic() - started_s,
-            medium="disk" if self._is_dropped else "cache",
+            medium="disk" if self._is_dropped and self._bytes_read else "cache",
         )
 
     def _read(self) -> None:
-        if self._drop_cache:
-            self._is_dropped = _drop_index(self._prefix)
-        self._index = read_index_bytes(self._prefix)
+        self._index = read_index_bytes(self._prefix, self._drop_cache)
         bundle = parse_bundle(self._index, index_path(self._prefix))
         sizes = self._stat_shards(bundle)
         if len(sizes) < bundle.num_shards:
@@ -133,7 +131,7 @@ class _Reading:
         sizes = []
         for path in shard_paths(self._prefix, bundle.num_shards):
             try:
-                status = stat_data_file(path)
+                status = stat_file(path, DATA_FILE)
             except BundleError as error:
                 self._add(error)
             else:
@@ -203,19 +201,7 @@ class _Reading:
         try:
             if read_index_bytes(self._prefix) != self._index:
                 return True
-            now = {path: stat_data_file(path) for path in self._files}
+            now = {path: stat_file(path, DATA_FILE) for path in self._files}
         except BundleError:
             return True
         return any((now[path].st_dev, now[path].st_ino) != identity for path, identity in self._files.items())
-
-
-def _drop_index(prefix: str) -> bool:
-    """Asks the kernel to forget the index's cached pages. False where that cannot be asked."""
-    try:
-        descriptor = os.open(index_path(prefix), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError):
-        return False
-    try:
-        return drop_cached_pages(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,15 +7,15 @@ that do not exist by the header, slices whose parts are missing.
 """
 
 import os
-import stat
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from lastgood.bundle import dtypes, ordered_code
+from lastgood.bundle.files import drop_cached_pages, open_file
 from lastgood.bundle.table import MAX_TABLE_BYTES, read_table
 from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields
 from lastgood.checksum import unmask
-from lastgood.errors import BundleError, MissingFileError
+from lastgood.errors import BundleError
 from lastgood.reasons import Reason
 
 HEADER_KEY = b""
@@ -107,26 +107,18 @@ def shard_paths(prefix: str, num_shards: int) -> Tuple[str, ...]:
     return tuple(shard_path(prefix, shard_id, num_shards) for shard_id in range(num_shards))
 
 
-def read_index_bytes(prefix: str) -> bytes:
-    """The index file's bytes. Raises BundleError: INCOMPLETE (missing), UNREADABLE, UNSUPPORTED (too large)."""
+def read_index_bytes(prefix: str, drop_cache: bool = False) -> bytes:
+    """The index file's bytes. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
     path = index_path(prefix)
-    try:
-        # O_NONBLOCK: a FIFO of that name must not hang us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise BundleError.from_os(error, "the index", path) from error
-    except ValueError as error:  # a path that no file can have
-        raise MissingFileError("the index", repr(path)) from error
+    descriptor = open_file(path, "the index")
+    if drop_cache:
+        drop_cached_pages(descriptor)
     with open(descriptor, "rb") as file:
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BundleError(
-                    Reason.UNREADABLE, "expected the index at {}, found something not a file".format(path)
-                )
-            data = file.read(MAX_TABLE_BYTES + 1)
+            # One byte too many is enough for `read_table` to refuse the file.
+            return file.read(min(os.fstat(descriptor).st_size, MAX_TABLE_BYTES) + 1)
         except OSError as error:
             raise BundleError.from_os(error, "the index", path) from error
-    return data
 
 
 def read_bundle(prefix: str) -> Bundle:

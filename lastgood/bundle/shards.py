@@ -5,9 +5,9 @@ kills the process that reads it. A read that ends too early is a fault of the fi
 """
 
 import os
-import stat
 from typing import Callable, Iterator, Optional, Tuple
 
+from lastgood.bundle.files import drop_cached_pages, open_file
 from lastgood.bundle.reader import Entry, shard_path
 from lastgood.bundle.wire import WireError
 from lastgood.errors import BundleError
@@ -15,6 +15,9 @@ from lastgood.reasons import Reason
 
 #: Large enough to make system calls cheap, small enough to stay in a processor's cache.
 PIECE_BYTES = 1 << 20
+
+#: What is expected where a data file should lie, for errors.
+DATA_FILE = "a data file"
 
 #: Which file it is, whatever its name: (device, inode).
 Identity = Tuple[int, int]
@@ -34,23 +37,10 @@ class Shard:
         self.on_read: Optional[Callable[[int], None]] = None
         self._buffer = bytearray(PIECE_BYTES)
         self._at = self._filled = 0
-        self._descriptor = self._open()
-        self.was_dropped = drop_cache and drop_cached_pages(self._descriptor)
-
-    def _open(self) -> int:
-        try:
-            # O_NONBLOCK: a FIFO of that name must not hang us.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise BundleError.from_os(error, "a data file", self.path) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise BundleError(
-                Reason.UNREADABLE, "expected a data file at {}, found something not a file".format(self.path)
-            )
+        self._descriptor = open_file(self.path, DATA_FILE)
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        return descriptor
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        self.was_dropped = drop_cache and drop_cached_pages(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -84,7 +74,7 @@ class Shard:
         try:
             count = _read_into(self._descriptor, self._buffer, offset)
         except OSError as error:
-            raise BundleError.from_os(error, "the data file", self.path) from error
+            raise BundleError.from_os(error, DATA_FILE, self.path) from error
         if count == 0:
             raise BundleError(
                 Reason.TORN, "{} ends at byte {} while more is expected: it was cut off".format(self.path, offset)
@@ -144,28 +134,9 @@ class Stream:
             self._piece = next(self._pieces)
 
 
-def stat_data_file(path: str) -> os.stat_result:
-    """Its size and identity. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
-    try:
-        return os.stat(path)
-    except OSError as error:
-        raise BundleError.from_os(error, "a data file", path) from error
-
-
 def _read_into(descriptor: int, buffer: bytearray, offset: int) -> int:
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [buffer], offset)
     data = os.pread(descriptor, len(buffer), offset)
     buffer[: len(data)] = data
     return len(data)
-
-
-def drop_cached_pages(descriptor: int) -> bool:
-    """Asks the kernel to forget the file's clean pages. False where that cannot be asked."""
-    if not hasattr(os, "posix_fadvise"):
-        return False
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    except OSError:
-        return False
-    return True

@@ -1,0 +1,32 @@
+"""crc32c: the published vectors, and pure Python against C."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood import checksum
+
+
+def test_crc32c_gives_the_published_vectors():
+    vectors = {b"": 0, b"123456789": 0xE3069283, bytes(32): 0x8A9136AA, b"\xff" * 32: 0x62A8AB43}
+
+    computed = {data: (checksum.crc32c(data), checksum.crc32c_in_python(data)) for data in vectors}
+
+    assert computed == {data: (crc, crc) for data, crc in vectors.items()}
+
+
+@given(st.binary(max_size=100), st.integers(0, 0xFFFFFFFF))
+def test_pure_python_agrees_with_the_implementation_in_use(data, value):
+    assert checksum.crc32c_in_python(data, value) == checksum.crc32c(data, value)
+
+
+@given(st.binary(max_size=60), st.integers(0, 60))
+def test_a_checksum_can_be_taken_in_two_parts(data, cut):
+    first = checksum.crc32c_in_python(memoryview(data)[:cut])
+
+    assert checksum.crc32c_in_python(memoryview(data)[cut:], first) == checksum.crc32c(data)
+
+
+@given(st.integers(0, 0xFFFFFFFF))
+def test_unmask_undoes_mask(crc):
+    assert checksum.unmask(checksum.mask(crc)) == crc
+    assert 0 <= checksum.mask(crc) <= 0xFFFFFFFF
