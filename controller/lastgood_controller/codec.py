@@ -39,17 +39,16 @@ def kind_of(event: Event) -> str:
     return type(event).__name__
 
 
-def event_to_document(event: Event) -> dict[str, Any]:
-    """An event's fields in JSON's types."""
-    document: dict[str, Any] = _encode(event)
-    return document
+def to_document(value: Any) -> Any:
+    """A dataclass, or what it is made of, in JSON's types."""
+    return _encode(value)
 
 
 def encode_event(event: Event) -> str:
     """The body of an event's journal row. Raises CodecError for a number that JSON has no form for."""
     try:
         return json.dumps(
-            {"version": VERSION, "event": event_to_document(event)}, separators=(",", ":"), allow_nan=False
+            {"version": VERSION, "event": _encode(event)}, separators=(",", ":"), allow_nan=False
         )
     except ValueError as error:
         raise CodecError(f"{kind_of(event)} cannot be recorded: {error}") from error

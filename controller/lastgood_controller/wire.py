@@ -242,8 +242,8 @@ def _receipt(worker: WorkerId, message: agent_pb.Receipt) -> Receipt:
 
 
 def series_from_proto(message: common_pb.Series) -> SeriesId:
-    if not message.signature or message.ordinal < 0:
-        raise WireError(f"expected a series with a signature, found {message.signature!r}, {message.ordinal}")
+    if message.ordinal < 0:
+        raise WireError(f"expected the ordinal of a series to be 0 or more, found {message.ordinal}")
     return SeriesId(message.signature, message.ordinal)
 
 
