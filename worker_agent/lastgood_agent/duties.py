@@ -1,0 +1,200 @@
+"""The agent's work on files: sync and read what was saved, verify, list a directory, write a plan's manifests.
+
+Everything here blocks on the disk and runs in a thread. Bad files are values in what is returned; nothing here decides
+what they mean for the job.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from google.protobuf.duration_pb2 import Duration
+
+from lastgood.directory import list_checkpoints
+from lastgood.errors import BundleError
+from lastgood.inspect import manifest_from_index, read_manifest, read_step
+from lastgood.manifest import Kind, Manifest, manifest_to_json
+from lastgood.v1 import agent_service_pb2 as pb
+from lastgood.v1 import common_pb2
+from lastgood.verify import Verification, verify
+from lastgood_agent.facts import Fact, FactError, bounded, optional_number, reasons, seconds
+
+log = logging.getLogger(__name__)
+
+#: `progress-N`: completed calls, last completed step (-1: unknown), calls entered, 0.
+_PROGRESS = struct.Struct("<QqQQ")
+_MEDIA = {"disk": pb.MEDIUM_DISK, "cache": pb.MEDIUM_CACHE}
+
+
+class PlanError(Exception):
+    """What the plan names is not what lies there; the message says what was expected and found.
+
+    series, prefix, digest: the planned series, and what was found ("" when it could not be read).
+    """
+
+    def __init__(self, planned: common_pb2.PlannedSeries, digest: str, detail: str) -> None:
+        super().__init__(detail)
+        self.planned = planned
+        self.digest = digest
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a trainer has come. step: None when it has no step variable that the hooks could find."""
+
+    step: int | None = None
+    completed_calls: int = 0
+
+    def to_proto(self) -> pb.Progress:
+        """The progress as it travels."""
+        return pb.Progress(step=self.step, completed_calls=self.completed_calls)
+
+
+def read_progress(worker_directory: str, attempt: int) -> Progress:
+    """What the trainer of that attempt has written into its mapped file; nothing when there is none."""
+    try:
+        with open(os.path.join(worker_directory, f"progress-{attempt}"), "rb") as file:
+            calls, step, _, _ = _PROGRESS.unpack(file.read(_PROGRESS.size))
+    except (OSError, struct.error):
+        return Progress()
+    return Progress(step if step >= 0 else None, min(calls, 2**63 - 1))
+
+
+# -------------------------------------------------------------------------------------------------------------- saves
+
+
+def manifest_of_save(fact: Fact, index_copy: bytes) -> Manifest:
+    """The manifest of a save, from the index as it was when the save returned. Raises FactError."""
+    sizes = fact.body.get("shard_sizes_bytes")
+    if not isinstance(sizes, list) or any(optional_number(size) is None or size < 0 for size in sizes):
+        raise FactError(f"{fact.name}: expected shard_sizes_bytes as a list of sizes, found {sizes!r:.80}")
+    try:
+        return manifest_from_index(index_copy, sizes, kinds_of_save(fact))
+    except BundleError as error:
+        raise FactError(f"the index of {bounded(fact.body.get('prefix'), 500)}: {error}") from error
+
+
+def kinds_of_save(fact: Fact) -> dict[str, str]:
+    """The kinds that a fact states and that exist; everything else is left out."""
+    stated = fact.body.get("kinds")
+    values = {kind.value for kind in Kind}
+    return {key: kind for key, kind in stated.items() if kind in values} if isinstance(stated, Mapping) else {}
+
+
+def make_durable(prefix: str, num_shards: int) -> bool:
+    """Syncs the files of a checkpoint and their directory. False when one of them has gone or can't be synced."""
+    paths = [f"{prefix}.data-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)]
+    try:
+        for path in [*paths, f"{prefix}.index", os.path.dirname(prefix)]:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        log.info("%s is not durable: %s", prefix, error)
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------- verifying
+
+
+def verified(task: pb.VerifyTask) -> pb.Verified:
+    """The answer to a task: what reading every byte of the checkpoint has found."""
+    found = verify(task.prefix, task.manifest_digest or None, drop_cache=True)
+    return pb.Verified(
+        task_id=task.task_id,
+        prefix=task.prefix,
+        manifest_digest=found.digest,
+        faults=reasons(found.faults),
+        medium=_MEDIA[found.medium],
+        bytes_read=found.bytes_read,
+        duration=_duration(found),
+    )
+
+
+def _duration(found: Verification) -> Duration:
+    return seconds(found.duration_s)
+
+
+# ------------------------------------------------------------------------------------------------------------ listing
+
+
+def list_directory(directory: str) -> list[pb.FoundCheckpoint]:
+    """What lies in a directory, newest first, down to the first that is whole; those below it are left out.
+
+    A directory that can't be read is one finding with a fault: it must never look like an empty one. "" lists nothing:
+    the script has named no directory.
+    """
+    if not directory:
+        return []
+    try:
+        listed = list_checkpoints(directory)
+    except BundleError as error:
+        return [pb.FoundCheckpoint(prefix=directory, faults=reasons([(error.reason, error.detail)]))]
+    found = []
+    for each in listed:
+        checkpoint = _find(each.prefix)
+        found.append(checkpoint)
+        if not checkpoint.faults:
+            break
+    return found
+
+
+def _find(prefix: str) -> pb.FoundCheckpoint:
+    result = verify(prefix, drop_cache=True)
+    step = None
+    if not result.faults:
+        try:
+            step, _ = read_step(prefix)
+        except BundleError as error:
+            log.warning("the step of %s cannot be read: %s", prefix, error)
+    return pb.FoundCheckpoint(
+        prefix=prefix, manifest_digest=result.digest, step=step, faults=reasons(result.faults)
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- plans
+
+
+def write_plan_manifests(
+    worker_directory: str, attempt: int, planned: Sequence[common_pb2.PlannedSeries], kinds: Sequence[dict[bytes, Kind]]
+) -> list[str]:
+    """Writes what each planned series must hold, for the hooks; the paths.
+
+    kinds: per series, what is known of its variables. Raises PlanError when something else lies at a prefix.
+    """
+    paths = []
+    for number, (each, known) in enumerate(zip(planned, kinds, strict=True)):
+        manifest = _planned_manifest(each)
+        with_kinds = replace(
+            manifest, entries=tuple(replace(e, kind=known.get(e.key, e.kind)) for e in manifest.entries)
+        )
+        path = os.path.join(worker_directory, "plans", f"attempt-{attempt}-{number}.json")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path + ".tmp", "w") as file:
+            json.dump(manifest_to_json(with_kinds), file)
+        os.replace(path + ".tmp", path)
+        paths.append(path)
+    return paths
+
+
+def _planned_manifest(planned: common_pb2.PlannedSeries) -> Manifest:
+    try:
+        manifest = read_manifest(planned.prefix)
+    except BundleError as error:
+        detail = f"the plan's checkpoint {planned.prefix} cannot be read: {error}"
+        raise PlanError(planned, "", detail) from error
+    if manifest.digest != planned.manifest_digest:
+        detail = (
+            f"expected the checkpoint {planned.manifest_digest} at {planned.prefix}, found {manifest.digest}: "
+            "the prefix was written again"
+        )
+        raise PlanError(planned, manifest.digest, detail)
+    return manifest

@@ -1,0 +1,77 @@
+"""What the controller wants, as messages for launcher and hooks (docs/wire.md).
+
+Pure: a desired state in, JSON messages out. The same desired state gives the same messages, however often it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lastgood.v1 import agent_service_pb2 as pb
+from lastgood.v1 import common_pb2
+from lastgood_agent.facts import Series
+from lastgood_agent.gang import Gang, tf_config_for
+
+_PLAN_KINDS = {
+    common_pb2.PLAN_KIND_RESTORE: "restore",
+    common_pb2.PLAN_KIND_ADOPT: "adopt",
+    common_pb2.PLAN_KIND_FRESH: "fresh",
+}
+
+
+def launcher_order(gang: Gang, desired: pb.DesiredState) -> dict[str, Any] | None:
+    """What the launcher is to do now; None: nothing."""
+    if desired.HasField("end"):
+        reason = desired.end.reason
+        message = f"{reason.reason}: {reason.detail}" if reason.detail else reason.reason
+        return {"type": "end", "exit_status": desired.end.exit_status, "message": message}
+    match desired.action:
+        case pb.TRAINER_ACTION_RUN:
+            members = [f"{member.task_type}/{member.task_id}" for member in desired.members]
+            tf_config = tf_config_for(gang, members, list(desired.addresses))
+            return {
+                "type": "run",
+                "attempt": desired.attempt,
+                "steering": desired.steering,
+                "environment": {"TF_CONFIG": tf_config},
+            }
+        case pb.TRAINER_ACTION_STOP:
+            return {"type": "stop", "attempt": desired.attempt, "grace_s": 0}
+        case _:
+            return None
+
+
+def hooks_state(desired: pb.DesiredState, plan: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The whole state for the hooks. plan: as `plan_message` made it, once its files are written."""
+    return {
+        "type": "state",
+        "attempt": desired.attempt,
+        "steering": desired.steering,
+        "gate_open": desired.gate_open,
+        "plan": plan,
+    }
+
+
+def plan_message(plan: common_pb2.Plan, manifest_paths: list[str]) -> dict[str, Any]:
+    """PLAN, with the files that hold the manifests of its series."""
+    return {
+        "kind": _PLAN_KINDS.get(plan.kind, "fresh"),
+        "series": [
+            {
+                "signature": planned.series.signature,
+                "ordinal": planned.series.ordinal,
+                "directories": list(planned.directories),
+                "prefix": planned.prefix,
+                "digest": planned.manifest_digest,
+                "step": planned.step if planned.HasField("step") else None,
+                "manifest": path,
+            }
+            for planned, path in zip(plan.series, manifest_paths, strict=True)
+        ],
+    }
+
+
+def series_of(planned: common_pb2.PlannedSeries) -> Series:
+    """The series that a plan names."""
+    return Series(planned.series.signature, planned.series.ordinal)
