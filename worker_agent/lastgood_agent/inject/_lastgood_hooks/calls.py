@@ -1,0 +1,149 @@
+"""The tf.function calls that the script makes: the gate stands at the first one after a restore, and all are counted.
+
+Decides which calls count: those of the script's own functions, entered eagerly and not from within another one.
+Refuses to stand inside a restore, which is a collective: TensorFlow's own functions never wait here. What runs at
+every call is kept to a microsecond or two, and waits for nothing.
+"""
+
+import threading
+from typing import Any, Callable, Optional
+
+from .guard import is_inside_hook
+from .orders import State
+from .saving import watch_step
+from .session import Session
+
+_MARK = "_lastgood_counts"
+
+
+class GateTimeout(Exception):
+    """The gate did not open in time."""
+
+
+class Calls:
+    """The hook of Function.__call__."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._views = []  # type: list[Any]
+        self._passed = 0
+        self._has_told_entering = False
+        self._has_told_first_step = False
+        self.is_settled = False
+
+    def add_root(self, graph_view: Any) -> None:
+        """A checkpoint was made: its step may become the one to watch."""
+        if not self._session.progress.knows_step_variable:
+            self._views.append(graph_view)
+
+    def unsettle(self) -> None:
+        """A restore was steered: the next call is to be looked at again."""
+        self.is_settled = False
+
+    def look(self, function: Any) -> None:
+        """Before a call, until everything is settled: passes the gate, or tells that nothing was restored."""
+        session = self._session
+        state = session.state
+        if self._views:
+            session.guard.run("progress", self._find_step)
+        if self._session.restored > self._passed:
+            session.guard.run("gate", self.pass_gate, session.settings.gate_s + session.settings.body_s)
+            self._passed = session.restored
+        elif self._must_tell_entering(state):
+            self._has_told_entering = True
+            session.guard.run("gate", lambda: self.tell_entering(function))
+
+    def look_after(self) -> None:
+        """After a call, until everything is settled: tells the first step."""
+        session = self._session
+        plan = session.state.plan
+        if session.is_steering and plan is not None and plan.restores and not session.restored:
+            return
+        if not self._has_told_first_step:
+            self._has_told_first_step = True
+            session.guard.run("progress", self.tell_first_step)
+        self.is_settled = plan is not None or not session.is_steering
+
+    def pass_gate(self) -> None:
+        """Waits until every worker has proven what it restored. Raises GateTimeout; training goes on even then."""
+        session = self._session
+        if not session.is_steering:
+            return
+        state = session.channel.wait_for(_is_open, session.settings.gate_s)
+        if not _is_open(state):
+            raise GateTimeout("the gate did not open within {:g} s; going on".format(session.settings.gate_s))
+
+    def tell_entering(self, function: Any) -> None:
+        """Records that a function is entered although nothing was restored."""
+        self._session.outbox.write("call_entered", function=str(getattr(function, "_name", function))[:200])
+
+    def tell_first_step(self) -> None:
+        """Records that training goes on."""
+        step = self._session.progress.step
+        self._session.outbox.write("first_step", step=None if step < 0 else step)
+
+    def _must_tell_entering(self, state: State) -> bool:
+        if self._has_told_entering or self._session.restored or not self._session.is_steering:
+            return False
+        return state.plan is not None and state.plan.restores
+
+    def _find_step(self) -> None:
+        views, self._views = self._views, []
+        for view in views:
+            if not self._session.progress.knows_step_variable:
+                watch_step(self._session, view)
+
+
+def _is_open(state: Optional[State]) -> bool:
+    return state is not None and (state.gate_open or not state.steering)
+
+
+def is_counted(function: Any) -> bool:
+    """True for a function of the script or of Keras, false for one of TensorFlow's own."""
+    module = str(getattr(function._python_function, "__module__", ""))
+    return not module.startswith("tensorflow.python.") or module.startswith("tensorflow.python.keras.")
+
+
+def make_call(original: Callable[..., Any], calls: Calls, session: Session, is_eager: Callable[[], bool]) -> Any:
+    """What replaces Function.__call__. One closure, since every attribute looked up costs the training loop."""
+    progress, guard, local = session.progress, session.guard, threading.local()
+    enter, complete = progress.enter, progress.complete
+
+    def counts(function: Any) -> bool:
+        mark = function.__dict__.get(_MARK)
+        if mark is None:
+            mark = function.__dict__[_MARK] = is_counted(function)
+        return bool(mark)
+
+    def before(function: Any) -> bool:
+        try:
+            if getattr(local, "is_within", False) or not counts(function) or not is_eager() or is_inside_hook():
+                return False
+            if not calls.is_settled:
+                calls.look(function)
+            enter()
+        except Exception as error:  # a hook's body, too hot for a thread of its own
+            guard.count("call", repr(error)[:500])
+            return False
+        return True
+
+    def after() -> None:
+        try:
+            complete(not calls.is_settled)
+            if not calls.is_settled:
+                calls.look_after()
+        except Exception as error:  # a hook's body, too hot for a thread of its own
+            guard.count("call", repr(error)[:500])
+
+    def __call__(self: Any, *args: Any, **kwds: Any) -> Any:  # noqa: N807
+        if not session.is_claimed or not before(self):
+            return original(self, *args, **kwds)
+        local.is_within = True
+        try:
+            result = original(self, *args, **kwds)
+        finally:
+            local.is_within = False
+        after()
+        return result
+
+    return __call__

@@ -1,0 +1,67 @@
+"""All hooks of this process, put together once, when the first module that is to be patched has run.
+
+Decides nothing; what each hook does is in the module of its name.
+"""
+
+import sys
+from typing import Any, Callable
+
+from .calls import Calls, make_call
+from .guard import is_inside_hook
+from .receipts import Receipts
+from .restoring import Restoring
+from .rotation import Rotation
+from .saving import Saving
+from .session import Session
+from .settings import Settings
+
+
+class Hooks:
+    """The parts, and the hooks that belong to none of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.session = Session(settings)
+        self.calls = Calls(self.session)
+        self.saving = Saving(self.session)
+        self.receipts = Receipts(self.session)
+        self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle)
+        self.rotation = Rotation(self.session)
+
+    def saver_made(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> None:
+        """TrackableSaver.__init__."""
+        original(saver, *args, **kwargs)
+        if not is_inside_hook():
+            self.session.guard.run("progress", lambda: self.calls.add_root(saver._graph_view))
+
+    def restored_late(self, original: Callable[..., Any], coordinator: Any, *args: Any, **kwargs: Any) -> Any:
+        """_CheckpointRestoreCoordinator.restore_saveables."""
+        result = original(coordinator, *args, **kwargs)
+        if not is_inside_hook() and self.receipts.has_pending(coordinator):
+            self.session.guard.run("receipt", lambda: self.receipts.restored_late(coordinator))
+        return result
+
+    def strategy_made(self, original: Callable[..., Any], extended: Any, *args: Any, **kwargs: Any) -> Any:
+        """CollectiveAllReduceExtended._initialize_multi_worker: from here on this is the gang's process."""
+        result = original(extended, *args, **kwargs)
+        if not is_inside_hook():
+            self.session.guard.run("strategy", lambda: self.tell_strategy(extended))
+        return result
+
+    def tell_strategy(self, extended: Any) -> None:
+        """Claims the attempt for this process, and records what strategy it made."""
+        session = self.session
+        if not session.claim():
+            return
+        session.has_strategy = True
+        session.is_chief = bool(extended._is_chief)
+        session.replicas = int(extended._num_replicas_in_sync)
+        session.outbox.write("strategy_made", strategy="MultiWorkerMirroredStrategy", replicas=session.replicas)
+
+    def call_hook(self, original: Callable[..., Any]) -> Any:
+        """Function.__call__."""
+        return make_call(original, self.calls, self.session, is_eager)
+
+
+def is_eager() -> bool:
+    """True when the calling thread executes eagerly."""
+    return bool(sys.modules["tensorflow.python.eager.context"].executing_eagerly())  # type: ignore[attr-defined]

@@ -1,0 +1,200 @@
+"""Patching TensorFlow while it is imported: the defining module, right after it has run, before any alias binds.
+
+Decides which module of which version is patched with what: one table. Refuses to break an import: a target that is
+not there is told once and leaves TensorFlow as it is. Imports of anything else cost one look into a dictionary.
+"""
+
+import functools
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+from .settings import Settings
+
+#: What is patched, by module, from TensorFlow 2.10 on and, second, before. Each is applied once, by its name.
+CHECKPOINT = ("tensorflow.python.checkpoint.checkpoint", "tensorflow.python.training.tracking.util")
+MANAGEMENT = (
+    "tensorflow.python.checkpoint.checkpoint_management",
+    "tensorflow.python.training.checkpoint_management",
+)
+STRATEGY = ("tensorflow.python.distribute.collective_all_reduce_strategy",)
+FUNCTION = (
+    "tensorflow.python.eager.polymorphic_function.polymorphic_function",
+    "tensorflow.python.eager.def_function",
+)
+
+#: Set on what is hooked. Some versions show one class in two modules, and it is hooked once.
+_MARK = "_lastgood_is_hooked"
+
+Patch = Callable[[Any, ModuleType], None]
+Wrapper = Callable[..., Any]
+
+
+def install_finder(settings: Settings) -> None:
+    """Puts the finder first on the import path of this process."""
+    sys.meta_path.insert(0, Finder(settings))
+
+
+class Finder(MetaPathFinder):
+    """Finds nothing itself: lets the others find, and has the targets patched once they have run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hooks = None  # type: Any
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[ModuleSpec]:
+        patch = _PATCHES.get(fullname)
+        if patch is None:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            self._patch_after(spec.loader, patch)
+        return spec
+
+    def _patch_after(self, loader: Any, patch: Patch) -> None:
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self._apply(patch, module)
+
+        loader.exec_module = exec_module
+
+    def _apply(self, patch: Patch, module: ModuleType) -> None:
+        try:
+            if self._hooks is None:
+                from .hooks import Hooks
+
+                self._hooks = Hooks(self._settings)
+            patch(self._hooks, module)
+        except Exception as error:  # an unknown TensorFlow: it runs on as it is
+            warn_once("can't hook {}: {!r}; training goes on without it".format(module.__name__, error))
+            if self._hooks is not None:
+                self._hooks.session.guard.count("patch", "{}: {!r}".format(module.__name__, error)[:500])
+
+
+_warned = set()  # type: set[str]
+
+
+def warn_once(text: str) -> None:
+    """One line on stderr for the first thing that is wrong; what follows is only counted."""
+    if not _warned:
+        sys.stderr.write("lastgood: {}\n".format(text))
+    _warned.add(text)
+
+
+def wrap(holder: Any, name: str, wrapper: Wrapper) -> None:
+    """Replaces holder.name by a function that calls wrapper(original, ...). Raises AttributeError when it is missing."""
+    original = getattr(holder, name)
+    if _is_hooked(original):
+        return
+
+    @functools.wraps(original)
+    def hooked(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    setattr(hooked, _MARK, True)
+    setattr(holder, name, hooked)
+
+
+def _is_hooked(function: Any) -> bool:
+    return bool(getattr(function, _MARK, False))
+
+
+def wrap_property(holder: Any, name: str, wrapper: Wrapper) -> None:
+    """Replaces the getter of a property likewise."""
+    original = holder.__dict__[name]
+    getter = original.fget
+    if _is_hooked(getter):
+        return
+
+    @functools.wraps(getter)
+    def hooked(self: Any) -> Any:
+        return wrapper(getter, self)
+
+    setattr(hooked, _MARK, True)
+    setattr(holder, name, property(hooked, original.fset, original.fdel, original.__doc__))
+
+
+def _attempt_each(hooks: Any, module: ModuleType, steps: Sequence[Tuple[str, Callable[[], None]]]) -> None:
+    """Applies what can be applied; each target that is missing is told by name, and the others are hooked."""
+    for name, step in steps:
+        try:
+            step()
+        except (AttributeError, KeyError) as error:
+            warn_once("this TensorFlow has no {}.{} ({!r})".format(module.__name__, name, error))
+            hooks.session.guard.count("patch", "{}.{} is missing".format(module.__name__, name))
+
+
+def _patch_checkpoint(hooks: Any, module: Any) -> None:
+    saver = module.TrackableSaver
+    coordinator = module._CheckpointRestoreCoordinator
+    _attempt_each(
+        hooks,
+        module,
+        (
+            ("TrackableSaver.__init__", lambda: wrap(saver, "__init__", hooks.saver_made)),
+            ("TrackableSaver.save", lambda: wrap(saver, "save", hooks.saving.save)),
+            ("TrackableSaver.restore", lambda: wrap(saver, "restore", hooks.restoring.restore)),
+            (
+                "TrackableSaver._gather_serialized_tensors",
+                lambda: wrap(saver, "_gather_serialized_tensors", hooks.saving.gather),
+            ),
+            (
+                "_CheckpointRestoreCoordinator.restore_saveables",
+                lambda: wrap(coordinator, "restore_saveables", hooks.restored_late),
+            ),
+        ),
+    )
+
+
+def _patch_management(hooks: Any, module: Any) -> None:
+    manager = module.CheckpointManager
+    restoring = hooks.restoring
+    _attempt_each(
+        hooks,
+        module,
+        (
+            ("latest_checkpoint", lambda: wrap(module, "latest_checkpoint", restoring.latest_checkpoint)),
+            ("CheckpointManager.__init__", lambda: wrap(manager, "__init__", restoring.manager_made)),
+            (
+                "CheckpointManager.latest_checkpoint",
+                lambda: wrap_property(manager, "latest_checkpoint", restoring.manager_latest),
+            ),
+            (
+                "CheckpointManager.restore_or_initialize",
+                lambda: wrap(manager, "restore_or_initialize", restoring.restore_or_initialize),
+            ),
+            ("CheckpointManager._sweep", lambda: wrap(manager, "_sweep", hooks.rotation.sweep)),
+        ),
+    )
+
+
+def _patch_strategy(hooks: Any, module: Any) -> None:
+    wrap(module.CollectiveAllReduceExtended, "_initialize_multi_worker", hooks.strategy_made)
+
+
+def _patch_function(hooks: Any, module: Any) -> None:
+    original = module.Function.__call__
+    if _is_hooked(original):
+        return
+    module.Function.__call__ = functools.wraps(original)(hooks.call_hook(original))
+    setattr(module.Function.__call__, _MARK, True)
+
+
+_PATCHES = {
+    name: patch
+    for names, patch in (
+        (CHECKPOINT, _patch_checkpoint),
+        (MANAGEMENT, _patch_management),
+        (STRATEGY, _patch_strategy),
+        (FUNCTION, _patch_function),
+    )
+    for name in names
+}  # type: Dict[str, Patch]

@@ -1,0 +1,283 @@
+"""Receipts: proof of what a restore has put into the live variables, compared with the plan's manifest key by key.
+
+Decides by the rule of each key's kind what counts as restored. Refuses to wait or to start a collective: values are
+compared as they are on this worker, and a variable that does not exist yet is compared where it takes its value.
+"""
+
+import json
+import os
+import sys
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from urllib.parse import unquote_to_bytes
+
+from .checksums import Checksums, find_checksums
+from .orders import PlannedSeries
+from .saving import text_of
+from .series import SAVE_COUNTER
+from .session import Session
+from .variables import PER_WORKER, SUM, children_of, descendants_of, kind_of, local_replicas, read_local
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ATTRIBUTES = "/.ATTRIBUTES/"
+RESTORED, LEFT, WRONG, FROM_CHIEF, UNCHECKED = "restored", "left", "wrong", "from chief", "unchecked"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of the plan's manifest, as `lastgood.manifest` writes it."""
+
+    key: str
+    dtype: str
+    shape: Tuple[int, ...]
+    crc32c: int
+    size_bytes: int
+    kind: str
+
+
+@dataclass
+class Proof:
+    """What is known so far about one restored series. pending: keys by the node that has no live object yet."""
+
+    planned: PlannedSeries
+    asked_prefix: str
+    seconds: float
+    findings: Dict[str, str] = field(default_factory=dict)
+    pending: Dict[int, List[Entry]] = field(default_factory=dict)
+
+
+class Receipts:
+    """Writes a receipt for each steered restore, and another one when late variables have taken their values."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._checksums = None  # type: Optional[Checksums]
+        self._late = weakref.WeakKeyDictionary()  # type: weakref.WeakKeyDictionary[Any, Proof]
+
+    def tell_error(self, planned: PlannedSeries, asked: Any, error: str, seconds: float) -> None:
+        """Records that TensorFlow raised in a restore."""
+        proof = Proof(planned, text_of(asked) or "" if asked is not None else "", seconds)
+        self._write(proof, error)
+
+    def tell(self, planned: PlannedSeries, asked: Any, status: Any, seconds: float) -> None:
+        """Compares the live variables with the manifest and records what was found."""
+        proof = Proof(planned, text_of(asked) or "" if asked is not None else "", seconds)
+        coordinator = getattr(status, "_checkpoint", None)
+        if not hasattr(coordinator, "object_graph_proto"):
+            self._write(proof, "expected an object-based checkpoint, found {}".format(type(status).__name__))
+            return
+        started_s = time.monotonic()
+        self._compare(proof, coordinator, read_manifest(planned.manifest))
+        proof.seconds = seconds + time.monotonic() - started_s
+        self._write(proof)
+        if proof.pending:
+            self._late[coordinator] = proof
+
+    def restored_late(self, coordinator: Any) -> None:
+        """_CheckpointRestoreCoordinator.restore_saveables: a variable that was born later has taken its value."""
+        proof = self._late.get(coordinator)
+        if proof is None:
+            return
+        born = proof.pending.keys() & coordinator.matched_proto_ids
+        for node in born:
+            live = coordinator.object_by_proto_id.get(node)
+            for entry in proof.pending.pop(node):
+                proof.findings[entry.key] = self._judge(entry, live, coordinator, node)
+        if born:
+            self._write(proof)
+
+    def has_pending(self, coordinator: Any) -> bool:
+        """True while variables of this restore are still to be born."""
+        return bool(self._late) and coordinator in self._late
+
+    def _compare(self, proof: Proof, coordinator: Any, entries: List[Entry]) -> None:
+        proto = coordinator.object_graph_proto
+        nodes = _nodes_by_key(proto)
+        due = []  # type: List[Tuple[Entry, Any, int]]
+        orphans = []  # type: List[Tuple[Entry, int]]
+        for entry in entries:
+            node = nodes.get(entry.key, nodes.get(_object_of(entry.key), -1))
+            live = coordinator.object_by_proto_id.get(node) if node >= 0 else None
+            if live is not None:
+                due.append((entry, live, node))
+            elif not entry.key.startswith(SAVE_COUNTER + _ATTRIBUTES):
+                orphans.append((entry, node))
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            verdicts = pool.map(lambda one: self._judge(one[0], one[1], coordinator, one[2]), due)
+            proof.findings.update((one[0].key, verdict) for one, verdict in zip(due, verdicts))
+        if orphans:
+            self._sort_orphans(proof, coordinator, orphans)
+
+    def _sort_orphans(self, proof: Proof, coordinator: Any, orphans: List[Tuple[Entry, int]]) -> None:
+        """Keys without a live object: either it is not born yet, or its place is taken by one that got no value."""
+        parents = _parents(coordinator.object_graph_proto)
+        for entry, node in orphans:
+            ancestor = _nearest_live_ancestor(coordinator, parents, node)
+            if ancestor is not None and _has_unbound_twin(coordinator, ancestor, entry):
+                proof.findings[entry.key] = LEFT
+            else:
+                proof.pending.setdefault(node, []).append(entry)
+
+    def _judge(self, entry: Entry, live: Any, coordinator: Any, node: int) -> str:
+        kind = kind_of(live) or entry.kind
+        is_foreign = kind == PER_WORKER and not self._session.is_chief
+        unused = coordinator.unused_attributes.get(node, ())
+        if any(entry.key.endswith(_ATTRIBUTES + name) for name in unused):
+            return LEFT
+        variables = local_replicas(live)
+        if not variables:
+            return FROM_CHIEF if is_foreign else UNCHECKED if kind != PER_WORKER else RESTORED
+        verdict = self._judge_values(entry, variables, kind, coordinator)
+        return FROM_CHIEF if verdict == RESTORED and is_foreign else verdict
+
+    def _judge_values(self, entry: Entry, variables: Tuple[Any, ...], kind: str, coordinator: Any) -> str:
+        if kind == SUM and self._session.replicas > 1:
+            stored = _read_stored(coordinator, entry.key)
+            equal = [_is_share(read_local(one), stored, self._session.replicas) for one in variables]
+            return RESTORED if all(equal) else WRONG
+        for variable in variables:
+            found = self._crc_of(read_local(variable))
+            if found is None:
+                return UNCHECKED
+            if found != entry.crc32c:
+                return WRONG
+        return RESTORED
+
+    def _crc_of(self, value: Any) -> Optional[int]:
+        checksums = self._find_checksums()
+        if value.dtype.kind == "O":
+            return checksums.of_strings([bytes(one) for one in value.reshape(-1)])
+        if not value.flags["C_CONTIGUOUS"]:
+            value = value.copy()
+        return checksums.of_memory(value.ctypes.data, value.nbytes)
+
+    def _find_checksums(self) -> Checksums:
+        if self._checksums is None:
+            package = os.path.dirname(sys.modules["tensorflow"].__file__ or "")
+            self._checksums = find_checksums(os.path.join(package, "libtensorflow_framework.so.2"))
+        return self._checksums
+
+    def _write(self, proof: Proof, error: str = "") -> None:
+        by_verdict = {}  # type: Dict[str, List[str]]
+        for key, verdict in sorted(proof.findings.items()):
+            by_verdict.setdefault(verdict, []).append(key)
+        late = sum(len(entries) for entries in proof.pending.values())
+        planned = proof.planned
+        self._session.outbox.write(
+            "receipt",
+            series={
+                "signature": planned.signature,
+                "ordinal": planned.ordinal,
+                "directory": os.path.dirname(planned.prefix),
+            },
+            asked_prefix=proof.asked_prefix,
+            prefix=planned.prefix,
+            digest=planned.digest,
+            restored=len(by_verdict.get(RESTORED, ())) + len(by_verdict.get(FROM_CHIEF, ())),
+            left_at_initial=by_verdict.get(LEFT, []),
+            wrong_value=by_verdict.get(WRONG, []),
+            deferred=late + len(by_verdict.get(UNCHECKED, ())),
+            taken_from_chief=by_verdict.get(FROM_CHIEF, []),
+            error=error,
+            seconds=proof.seconds,
+        )
+
+
+def read_manifest(path: str) -> List[Entry]:
+    """The variables of a manifest file: without the object graph, and without sliced variables and their parts."""
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    entries = []
+    for one in document["entries"]:
+        key = unquote_to_bytes(one["key"])
+        is_part = key.startswith(b"\0") or (not one["size_bytes"] and _size(one["shape"]) > 0)
+        if key.decode("utf-8", "replace") == _OBJECT_GRAPH or is_part:
+            continue
+        entries.append(
+            Entry(
+                key=key.decode("utf-8", "surrogateescape"),
+                dtype=str(one["dtype"]),
+                shape=tuple(one["shape"]),
+                crc32c=int(one["crc32c"]),
+                size_bytes=int(one["size_bytes"]),
+                kind=str(one.get("kind", "")),
+            )
+        )
+    return entries
+
+
+def _size(shape: Any) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _object_of(key: str) -> str:
+    """The part of a key that names the object: some objects store under another key than their graph says."""
+    return key.partition(_ATTRIBUTES)[0] + _ATTRIBUTES
+
+
+def _nodes_by_key(proto: Any) -> Mapping[str, int]:
+    nodes = {}  # type: Dict[str, int]
+    for number, node in enumerate(proto.nodes):
+        for attribute in node.attributes:
+            nodes[attribute.checkpoint_key] = number
+            nodes.setdefault(_object_of(attribute.checkpoint_key), number)
+    return nodes
+
+
+def _parents(proto: Any) -> Mapping[int, List[int]]:
+    parents = {}  # type: Dict[int, List[int]]
+    for number, node in enumerate(proto.nodes):
+        for child in node.children:
+            parents.setdefault(child.node_id, []).append(number)
+        for slot in node.slot_variables:
+            parents.setdefault(slot.slot_variable_node_id, []).append(number)
+    return parents
+
+
+def _nearest_live_ancestor(coordinator: Any, parents: Mapping[int, List[int]], node: int) -> Optional[Any]:
+    """The closest object above a node of the checkpoint that exists here, but the root, which says too little."""
+    seen = {0}  # type: Set[int]
+    level = [parent for parent in parents.get(node, ())]
+    while level:
+        for number in level:
+            live = coordinator.object_by_proto_id.get(number)
+            if live is not None:
+                return live
+        seen.update(level)
+        level = [above for number in level for above in parents.get(number, ()) if above not in seen]
+    return None
+
+
+def _has_unbound_twin(coordinator: Any, ancestor: Any, entry: Entry) -> bool:
+    """True when a variable of this shape hangs on the ancestor, and the checkpoint gave it no value."""
+    view = coordinator.graph_view
+    bound = {id(live) for live in coordinator.object_by_proto_id.values()}
+    beside = [live for _, live in children_of(view, ancestor)] if ancestor is not view.root else descendants_of(view)
+    below = [live for near in beside for _, live in children_of(view, near)] if ancestor is not view.root else []
+    return any(id(live) not in bound and _is_like(live, entry) for live in beside + below)
+
+
+def _is_like(live: Any, entry: Entry) -> bool:
+    for variable in local_replicas(live)[:1]:
+        return tuple(variable.shape.as_list()) == entry.shape and variable.dtype.name == entry.dtype
+    return False
+
+
+def _read_stored(coordinator: Any, key: str) -> Any:
+    readers = sys.modules["tensorflow.python.training.py_checkpoint_reader"]
+    reader = readers.NewCheckpointReader(coordinator.save_path_string)  # type: ignore[attr-defined]
+    return reader.get_tensor(key)
+
+
+def _is_share(live: Any, stored: Any, replicas: int) -> bool:
+    """True when a live value is its share of a stored sum, up to the rounding of one division."""
+    share = (stored / replicas).astype(live.dtype)
+    if live.dtype.kind in "iub":
+        return bool((live == share).all())
+    return bool((abs(live - share) <= 2e-7 * abs(share) + 1e-37).all())

@@ -1,0 +1,171 @@
+"""Steering: what the script restores is what the plan says, whichever way it asks.
+
+Decides whom to answer with the plan's prefix (by `steering.select_series`). Refuses to steer alone: when a body here
+fails or no plan comes, steering is over for this process, the agent is told, and TensorFlow answers by its own means.
+"""
+
+import os
+import time
+from typing import Any, Callable, Optional
+
+from .guard import describe, is_inside_hook
+from .orders import PlannedSeries
+from .receipts import Receipts
+from .saving import text_of
+from .series import Series, directory_of, real_directory, signature_of
+from .session import Session
+from .steering import Ask, select_series
+from .variables import children_of
+
+
+class Restoring:
+    """The hooks of everything that a script can ask for a checkpoint.
+
+    is_eager: TensorFlow's word on whether this thread executes eagerly; graph-mode restores are left to TensorFlow.
+    """
+
+    def __init__(
+        self, session: Session, receipts: Receipts, is_eager: Callable[[], bool], on_restored: Callable[[], None]
+    ) -> None:
+        self._session = session
+        self._receipts = receipts
+        self._is_eager = is_eager
+        self._on_restored = on_restored
+
+    def restore(self, original: Callable[..., Any], saver: Any, save_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """TrackableSaver.restore."""
+        if is_inside_hook() or not self._is_eager():
+            return original(saver, save_path, *args, **kwargs)
+        asked = save_path
+        planned = self._steer("restore", lambda: self.answer_restore(saver, asked))
+        if planned is None:
+            return original(saver, save_path, *args, **kwargs)
+        return self._restore_planned(original, saver, save_path, planned, *args, **kwargs)
+
+    def _restore_planned(
+        self, original: Callable[..., Any], saver: Any, save_path: Any, planned: PlannedSeries, *args: Any, **kwargs: Any
+    ) -> Any:
+        run = self._session.guard.run
+        started_s = time.monotonic()
+        try:
+            status = original(saver, planned.prefix, *args, **kwargs)
+        except Exception as error:
+            seconds = time.monotonic() - started_s
+            run("receipt", lambda: self._receipts.tell_error(planned, save_path, describe(error), seconds))
+            raise
+        seconds = time.monotonic() - started_s
+        self._session.restored += 1
+        self._on_restored()
+        outcome = run("receipt", lambda: self._receipts.tell(planned, save_path, status, seconds))
+        if outcome.error:
+            self._session.lose_steering("receipt", outcome.error)
+        return status
+
+    def latest_checkpoint(self, original: Callable[..., Any], checkpoint_dir: Any, *args: Any, **kwargs: Any) -> Any:
+        """tf.train.latest_checkpoint."""
+        found = original(checkpoint_dir, *args, **kwargs)
+        if is_inside_hook() or not self._is_eager() or args or kwargs.get("latest_filename"):
+            return found
+        planned = self._steer("latest_checkpoint", lambda: self.answer_directory(checkpoint_dir, found))
+        return found if planned is None else planned.prefix
+
+    def manager_made(self, original: Callable[..., Any], manager: Any, *args: Any, **kwargs: Any) -> None:
+        """CheckpointManager.__init__."""
+        original(manager, *args, **kwargs)
+        if not is_inside_hook():
+            run = self._session.guard.run
+            run("manager", lambda: self._session.book.add_managed(real_directory(os.fspath(manager._directory))))
+
+    def manager_latest(self, original: Callable[..., Any], manager: Any) -> Any:
+        """The property CheckpointManager.latest_checkpoint."""
+        found = original(manager)
+        if is_inside_hook() or not self._is_eager():
+            return found
+        planned = self._steer("manager", lambda: self.answer_manager(manager, found))
+        return found if planned is None else planned.prefix
+
+    def restore_or_initialize(self, original: Callable[..., Any], manager: Any, *args: Any, **kwargs: Any) -> Any:
+        """CheckpointManager.restore_or_initialize. The prefix is told to the manager, never added to what it rotates."""
+        if not is_inside_hook() and self._is_eager():
+            found = manager._latest_checkpoint
+            planned = self._steer("manager", lambda: self.answer_manager(manager, found))
+            if planned is not None:
+                manager._latest_checkpoint = planned.prefix
+        return original(manager, *args, **kwargs)
+
+    def _steer(self, hook: str, answer: Callable[[], Optional[PlannedSeries]]) -> Optional[PlannedSeries]:
+        session = self._session
+        if session.is_lost or not session.settings.steering:
+            return None
+        outcome = session.guard.run(hook, answer, session.settings.plan_s + session.settings.body_s)
+        if outcome.error:
+            session.lose_steering(hook, outcome.error)
+        return outcome.value
+
+    def answer_restore(self, saver: Any, save_path: Any) -> Optional[PlannedSeries]:
+        """The planned series to restore instead of save_path; None: what the script asks for."""
+        session = self._session
+        prefix = "" if save_path is None else text_of(save_path) or ""
+        if not session.claim() or not session.is_steering or (prefix and session.book.has_saved_prefix(prefix)):
+            return None
+        directory = directory_of(prefix) if prefix else session.last_asked_directory
+        series = session.book.series_asked(_signature(saver._graph_view), directory)
+        if session.book.has_saved(series.signature, series.ordinal):
+            return None
+        plan = session.plan(series, directory, "restore")
+        planned = select_series(plan, self._ask(series, prefix)) if plan else None
+        if planned is None and prefix and plan is not None:
+            session.outbox.write("left_alone", prefix=prefix)
+        return planned
+
+    def answer_directory(self, checkpoint_dir: Any, found: Optional[str]) -> Optional[PlannedSeries]:
+        """The planned series that lies in a directory, or belongs there; None: what TensorFlow found."""
+        session = self._session
+        directory = real_directory(os.fspath(checkpoint_dir))
+        if not session.claim() or not session.is_steering or session.book.has_saved_into(directory):
+            return None
+        session.last_asked_directory = directory
+        series = Series("", 0, directory)
+        plan = session.plan(series, directory, "latest_checkpoint")
+        return select_series(plan, self._ask(series, found or ""))
+
+    def answer_manager(self, manager: Any, found: Optional[str]) -> Optional[PlannedSeries]:
+        """The planned series that a manager should restore; None: what it found itself."""
+        session = self._session
+        if not session.claim() or not session.is_steering or (found and session.book.has_saved_prefix(found)):
+            return None
+        directory = real_directory(os.fspath(manager._directory))
+        if session.book.has_saved_into(directory):
+            return None
+        session.last_asked_directory = directory
+        saver = getattr(manager._checkpoint, "_saver", None)
+        view = getattr(saver, "_graph_view", None)
+        signature = "" if view is None else _signature(view)
+        series = session.book.series_asked(signature, directory)
+        plan = session.plan(series, directory, "manager")
+        return select_series(plan, self._ask(series, found or ""))
+
+    def _ask(self, series: Series, prefix: str) -> Ask:
+        directory = series.directory if prefix or series.directory else ""
+        return Ask(
+            signature=series.signature,
+            ordinal=series.ordinal,
+            directory=directory,
+            prefix=prefix,
+            is_vacant=bool(directory) and _is_vacant(directory),
+            is_own=self._session.book.is_own(directory),
+        )
+
+
+def _signature(graph_view: Any) -> str:
+    return signature_of(name for name, _ in children_of(graph_view, graph_view.root))
+
+
+def _is_vacant(directory: str) -> bool:
+    """True when no checkpoint lies in a directory, or there is no such directory."""
+    if "://" in directory:
+        return False
+    try:
+        return not any(name.endswith(".index") for name in os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return True

@@ -1,0 +1,171 @@
+"""What is told about a save: where it lies, what it holds by its index, and how its variables relate between workers.
+
+Decides nothing about the checkpoint. Refuses to read its data: the index is copied, the shards are measured, and what
+only this process knows (step, kinds) is taken from live objects; the agent does the rest.
+"""
+
+import glob
+import os
+import threading
+import time
+import weakref
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .guard import describe, is_inside_hook
+from .series import SAVE_COUNTER, Series, directory_of, signature_of
+from .session import Session
+from .variables import (
+    MIRRORED,
+    children_of,
+    find_step_variable,
+    is_in_host_memory,
+    kind_of,
+    local_replicas,
+    read_integer,
+)
+
+_VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_SAVE_COUNTER_KEY = SAVE_COUNTER + _VALUE_SUFFIX
+
+
+class Saving:
+    """The hooks of TrackableSaver that see saves."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._thread = threading.local()
+        self._kinds = weakref.WeakKeyDictionary()  # type: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]]
+
+    def save(self, original: Callable[..., Any], saver: Any, file_prefix: Any, *args: Any, **kwargs: Any) -> Any:
+        """TrackableSaver.save."""
+        session = self._session
+        if not session.is_claimed or is_inside_hook():
+            return original(saver, file_prefix, *args, **kwargs)
+        begun = session.guard.run("save", lambda: self.begin(saver, file_prefix)).value
+        self._thread.gathered = None
+        started_s = time.monotonic()
+        try:
+            result = original(saver, file_prefix, *args, **kwargs)
+        except Exception as error:
+            if begun is not None:
+                session.guard.run("save", lambda: self.tell_failure(begun, file_prefix, describe(error)))
+            raise
+        seconds = time.monotonic() - started_s
+        gathered, self._thread.gathered = self._thread.gathered, None
+        prefix = text_of(result)
+        if begun is not None and prefix is not None:
+            session.guard.run("save", lambda: self.tell(begun, saver, prefix, gathered, seconds))
+        return result
+
+    def gather(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> Any:
+        """TrackableSaver._gather_serialized_tensors: which live object is saved under which key."""
+        result = original(saver, *args, **kwargs)
+        self._thread.gathered = result
+        return result
+
+    def begin(self, saver: Any, file_prefix: Any) -> Tuple[Series, int]:
+        """Numbers a save before it is known whether it succeeds, so that workers agree on the numbers."""
+        view = saver._graph_view
+        names = [name for name, _ in children_of(view, view.root)]
+        return self._session.book.begin_save(signature_of(names), directory_of(text_of(file_prefix) or ""))
+
+    def tell(self, begun: Tuple[Series, int], saver: Any, prefix: str, gathered: Any, seconds: float) -> None:
+        """Records that a save returned."""
+        series, ordinal = begun
+        session = self._session
+        session.book.add_saved(prefix)
+        step, save_counter = read_counters(saver._graph_view)
+        session.outbox.write(
+            "saved",
+            series=series.to_json(),
+            ordinal=ordinal,
+            prefix=_absolute(prefix),
+            index_copy=session.outbox.copy_in(prefix + ".index", ".index"),
+            shard_sizes_bytes=shard_sizes(prefix),
+            step=step,
+            save_counter=save_counter,
+            kinds=self._kinds_of(saver, gathered),
+            unsaved=[],
+            seconds=seconds,
+        )
+
+    def tell_failure(self, begun: Tuple[Series, int], file_prefix: Any, error: str) -> None:
+        """Records that a save raised."""
+        series, ordinal = begun
+        prefix = _absolute(text_of(file_prefix) or "")
+        self._session.outbox.write(
+            "save_failed", series=series.to_json(), ordinal=ordinal, prefix=prefix, error=error
+        )
+
+    def _kinds_of(self, saver: Any, gathered: Any) -> Dict[str, str]:
+        """The kinds by key, computed again only when a saver saves another number of objects."""
+        if gathered is None or not self._session.has_strategy:
+            return {}
+        tensors_by_object = gathered[0]
+        known = self._kinds.get(saver)
+        if known is not None and known[0] == len(tensors_by_object):
+            return known[1]
+        kinds = kinds_by_key(tensors_by_object, getattr(saver, "_object_map", None))
+        self._kinds[saver] = (len(tensors_by_object), kinds)
+        return kinds
+
+
+def kinds_by_key(tensors_by_object: Any, copies: Any) -> Dict[str, str]:
+    """Kinds of what TensorFlow is about to save. copies: original -> copy, where a save goes on in the background."""
+    originals = {} if not copies else {id(copy): original for original, copy in copies.items()}
+    kinds = {}  # type: Dict[str, str]
+    for saved, tensors in tensors_by_object.items():
+        if saved is None:
+            continue
+        live = getattr(saved, "obj", saved) if type(saved).__name__ == "SaveableCompatibilityConverter" else saved
+        kind = kind_of(originals.get(id(live), live))
+        if kind is not None:
+            kinds.update({key: kind for key in tensors})
+    if _SAVE_COUNTER_KEY in kinds:
+        kinds[_SAVE_COUNTER_KEY] = MIRRORED
+    return kinds
+
+
+def read_counters(graph_view: Any) -> Tuple[Optional[int], Optional[int]]:
+    """(step, save counter) of the live objects; None for what is not there."""
+    step = find_step_variable(graph_view)
+    counters = [live for name, live in children_of(graph_view, graph_view.root) if name == SAVE_COUNTER]
+    counter = next((variable for live in counters for variable in local_replicas(live)[:1]), None)
+    return _integer_or_none(step), _integer_or_none(counter)
+
+
+def _integer_or_none(variable: Optional[Any]) -> Optional[int]:
+    return None if variable is None else read_integer(variable)
+
+
+def shard_sizes(prefix: str) -> List[int]:
+    """The size of each data file, in order. Raises FileNotFoundError when there is none."""
+    single = prefix + ".data-00000-of-00001"
+    shards = [single] if os.path.exists(single) else sorted(glob.glob(glob.escape(prefix) + ".data-?????-of-?????"))
+    if not shards:
+        raise FileNotFoundError("expected data files beside {}.index, found none".format(prefix))
+    return [os.stat(shard).st_size for shard in shards]
+
+
+def watch_step(session: Session, graph_view: Any) -> None:
+    """Lets progress read the step from this root's variable, if it has one in host memory."""
+    variable = find_step_variable(graph_view)
+    if variable is not None and is_in_host_memory(variable):
+        session.progress.read_steps_from(variable, read_integer)
+
+
+def text_of(prefix: Any) -> Optional[str]:
+    """A prefix as text: from a string, bytes, a path, or an eager tensor; None for a symbolic one."""
+    if not isinstance(prefix, (str, bytes, os.PathLike)):
+        numpy = getattr(prefix, "numpy", None)
+        if numpy is None:
+            return None
+        prefix = numpy()
+    prefix = os.fspath(prefix)
+    return prefix.decode("utf-8", "surrogateescape") if isinstance(prefix, bytes) else prefix
+
+
+def _absolute(prefix: str) -> str:
+    if "://" in prefix:
+        return prefix
+    return os.path.join(directory_of(prefix), os.path.basename(prefix))

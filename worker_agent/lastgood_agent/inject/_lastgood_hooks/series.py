@@ -1,0 +1,110 @@
+"""Series as this process sees them: which stream of checkpoints a save or a restore belongs to.
+
+Decides signatures and ordinals. Directories are ranked apart for saves and for restores: a worker that reads the
+chief's directory and writes one of its own must number its saves as the chief does.
+"""
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Set, Tuple
+
+#: Created by tf.train.Checkpoint at the first save or restore, so it says nothing about what is saved.
+SAVE_COUNTER = "save_counter"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One stream of checkpoints. directory: real path, "" where the script named none. signature "": unknown."""
+
+    signature: str
+    ordinal: int
+    directory: str
+
+    def to_json(self) -> Dict[str, object]:
+        return {"signature": self.signature, "ordinal": self.ordinal, "directory": self.directory}
+
+
+def signature_of(child_names: Iterable[str]) -> str:
+    """What stays the same about a root object: the names of its children."""
+    names = sorted(name for name in set(child_names) if name != SAVE_COUNTER)
+    return hashlib.sha256("\n".join(names).encode("utf-8")).hexdigest()[:16]
+
+
+def directory_of(prefix: str) -> str:
+    """The real path of the directory that a prefix lies in; a remote one as it is."""
+    directory = os.path.dirname(prefix)
+    return directory if "://" in prefix else os.path.realpath(directory or os.curdir)
+
+
+def real_directory(path: str) -> str:
+    """The real path of a directory; a remote one as it is."""
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)
+
+
+class SeriesBook:
+    """Which series this process has saved and asked for. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._saved = {}  # type: Dict[str, List[str]]
+        self._asked = {}  # type: Dict[str, List[str]]
+        self._saves = {}  # type: Dict[Tuple[str, int], int]
+        self._prefixes = set()  # type: Set[str]
+        self._managed = set()  # type: Set[str]
+
+    def begin_save(self, signature: str, directory: str) -> Tuple[Series, int]:
+        """The series of a save that begins, and its ordinal from 1: counted whether or not the save succeeds."""
+        with self._lock:
+            rank = _rank(self._saved.setdefault(signature, []), directory)
+            number = self._saves[signature, rank] = self._saves.get((signature, rank), 0) + 1
+            return Series(signature, rank, directory), number
+
+    def add_saved(self, prefix: str) -> None:
+        """A save to this prefix returned."""
+        with self._lock:
+            self._prefixes.add(prefix)
+
+    def add_managed(self, directory: str) -> None:
+        """A CheckpointManager of this process writes there."""
+        with self._lock:
+            self._managed.add(directory)
+
+    def series_asked(self, signature: str, directory: str) -> Series:
+        """The series that a restore asks for."""
+        with self._lock:
+            rank = _rank(self._asked.setdefault(signature, []), directory) if directory else 0
+            return Series(signature, rank, directory)
+
+    def has_saved_prefix(self, prefix: str) -> bool:
+        """True when what lies there was saved by this very process."""
+        return prefix in self._prefixes
+
+    def has_saved(self, signature: str, ordinal: int) -> bool:
+        """True once a series was saved by this process: from then on a restore of it is the script's own affair."""
+        return (signature, ordinal) in self._saves
+
+    def has_saved_into(self, directory: str) -> bool:
+        """True once anything was saved into a directory by this process."""
+        with self._lock:
+            return any(directory in directories for directories in self._saved.values())
+
+    def is_own(self, directory: str) -> bool:
+        """True when this process is known to write there."""
+        return directory in self._managed or self.has_saved_into(directory)
+
+
+def _rank(directories: List[str], directory: str) -> int:
+    """The rank of a directory in order of first use. One that is gone gives its rank to the next new one.
+
+    Many scripts make a fresh temporary directory for each save of a worker that is not the chief.
+    """
+    if directory in directories:
+        return directories.index(directory)
+    for rank, known in enumerate(directories):
+        if "://" not in known and not os.path.isdir(known):
+            directories[rank] = directory
+            return rank
+    directories.append(directory)
+    return len(directories) - 1

@@ -1,0 +1,104 @@
+"""TensorFlow's live objects as the hooks see them: which variable lies behind a wrapper, of which kind it is, and its
+value on this worker.
+
+Decides kinds by (synchronization, aggregation). Refuses to start a collective: values are read from the local replica
+only, by the plain read operation, and without copying where the variable is in host memory.
+"""
+
+import sys
+from typing import Any, Iterator, List, Optional, Tuple
+
+MIRRORED, SUM, MEAN, PER_WORKER = "mirrored", "aggregated_sum", "aggregated_mean", "per_worker"
+
+#: Packages whose variables wrap one of TensorFlow's, and the attributes that lead to it.
+_WRAPPING_PACKAGES = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
+_WRAPPED_ATTRIBUTES = ("_value", "_variable")
+
+#: Names of the step among the children of a root or of its optimizer, the first found is taken.
+STEP_NAMES = ("step", "global_step", "iteration", "iterations")
+OPTIMIZER_STEP_NAMES = ("iter", "_iterations", "iterations")
+
+
+def unwrapped(live: Any) -> Any:
+    """TensorFlow's own variable behind Keras' wrappers; anything else as it is."""
+    for _ in range(4):
+        if not type(live).__module__.startswith(_WRAPPING_PACKAGES):
+            break
+        inner = [getattr(live, name, None) for name in _WRAPPED_ATTRIBUTES]
+        found = next((one for one in inner if one is not None), None)
+        if found is None:
+            break
+        live = found
+    return live
+
+
+def local_replicas(live: Any) -> Tuple[Any, ...]:
+    """The plain variables on this worker that hold the value; empty for what is no variable."""
+    live = unwrapped(live)
+    values = getattr(live, "_values", None)
+    if isinstance(values, tuple):
+        return values
+    is_variable = hasattr(type(live), "assign") and hasattr(live, "handle")
+    return (live,) if is_variable else ()
+
+
+def kind_of(live: Any) -> Optional[str]:
+    """The kind of what is saved for a live object, in the words of lastgood.manifest.Kind; None: unknown."""
+    live = unwrapped(live)
+    if isinstance(getattr(live, "_values", None), tuple):
+        if _name(live, "synchronization") != "ON_READ":
+            return MIRRORED
+        return {"SUM": SUM, "MEAN": MEAN}.get(_name(live, "aggregation"), PER_WORKER)
+    if local_replicas(live) or "Iterator" in type(live).__name__:
+        return PER_WORKER
+    return None
+
+
+def _name(live: Any, attribute: str) -> str:
+    return str(getattr(getattr(live, attribute, None), "name", ""))
+
+
+def read_local(variable: Any) -> Any:
+    """The value of one plain variable as a numpy array. On the CPU it shares the variable's memory."""
+    operations = sys.modules["tensorflow.python.ops.gen_resource_variable_ops"]
+    value = operations.read_variable_op(variable.handle, variable.dtype)  # type: ignore[attr-defined]
+    return value._numpy()
+
+
+def read_integer(variable: Any) -> int:
+    """The value of one plain integer scalar."""
+    return int(read_local(variable))
+
+
+def is_in_host_memory(variable: Any) -> bool:
+    """True when reading needs no accelerator to finish what it does."""
+    return "CPU:" in str(variable.handle.device).upper()
+
+
+def children_of(graph_view: Any, live: Any) -> List[Tuple[str, Any]]:
+    """(name, object) of what hangs on a node of an object graph."""
+    list_children = getattr(graph_view, "list_children", None) or graph_view.list_dependencies
+    return [(child.name, child.ref) for child in list_children(live)]
+
+
+def descendants_of(graph_view: Any) -> List[Any]:
+    """Every object that is reachable from the root."""
+    traverse = getattr(graph_view, "breadth_first_traversal", None) or graph_view._breadth_first_traversal
+    return list(traverse()[0])
+
+
+def find_step_variable(graph_view: Any) -> Optional[Any]:
+    """The plain variable that counts the steps, as `lastgood` finds it in a checkpoint; None where there is none."""
+    children = dict(children_of(graph_view, graph_view.root))
+    for candidate in _step_candidates(graph_view, children):
+        for variable in local_replicas(candidate)[:1]:
+            if variable.dtype.is_integer and variable.shape.rank == 0:
+                return variable
+    return None
+
+
+def _step_candidates(graph_view: Any, children: Any) -> Iterator[Any]:
+    yield from (children[name] for name in STEP_NAMES if name in children)
+    if "optimizer" in children:
+        below = dict(children_of(graph_view, children["optimizer"]))
+        yield from (below[name] for name in OPTIMIZER_STEP_NAMES if name in below)
