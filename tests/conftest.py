@@ -1,8 +1,8 @@
 """What all tests share: the interpreters that some need, and the rule that a test that cannot run has failed.
 
 The rule holds where everything is expected to be there: with CI=true or LASTGOOD_REQUIRE_ALL=1, as in `.ci/run`. The
-one exception is said out loud: a test marked `python38` is left out, and counted in a line of its own, on a machine that
-has no Python 3.8. What it would find, tests/unit/architecture/test_python_floor.py looks for by other means.
+one exception is said out loud: a test marked `python38` is left out, and counted in a line of its own, on a machine
+that has no Python 3.8. What it would find, tests/unit/architecture/test_python_floor.py looks for by other means.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 LEFT_OUT = pytest.StashKey[int]()
+
+
+# No deadline: a busy machine is not a bug. `make test-full` looks at more examples, where a test says no number itself.
+settings.register_profile("usual", deadline=None)
+settings.register_profile("full", deadline=None, max_examples=2000)
+settings.load_profile("full" if os.environ.get("LASTGOOD_BREADTH") == "full" else "usual")
 
 
 def every_test_must_run() -> bool:

@@ -1,7 +1,7 @@
 """Where the interpreters of this project are, and how they come to be.
 
 Decides which environments there are, what goes into each (its lock file, by hash, nothing else) and when one has to be
-made again. Makes nothing inside the clone, and changes no environment after it was made: a new lock file gets a new one.
+made again. Makes nothing inside the clone, and changes no environment once it is made: a new lock file gets a new one.
 
     python3.11 tools/environment.py exec [--tf] -- COMMAND…   run COMMAND in the development environment
     python3.11 tools/environment.py path dev|tf               print an environment's interpreter
@@ -47,7 +47,7 @@ READY = ".ready"
 BUILD_LIMIT_S = 1800.0
 
 
-class EnvironmentTrouble(Exception):
+class EnvironmentSetupError(Exception):
     """An environment could not be made; the message says which one and what to do."""
 
 
@@ -192,7 +192,7 @@ def fetch_uv(folder: Path) -> None:
     elif importlib.util.find_spec("pip"):
         run([sys.executable, "-m", "pip", "install", "--target", str(folder), *options])
     else:
-        raise EnvironmentTrouble(
+        raise EnvironmentSetupError(
             f"expected ensurepip or pip in {sys.executable} and found neither; on Debian: apt install python3-venv"
         )
 
@@ -203,15 +203,15 @@ def run_uv(*arguments: str | Path) -> None:
 
 
 def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
-    """Runs a command in the clone. Raises EnvironmentTrouble when it fails; what it printed stands above."""
+    """Runs a command in the clone. Raises EnvironmentSetupError when it fails; what it printed stands above."""
     clean = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     settings = {"UV_PYTHON_DOWNLOADS": "never", **(extra or {})}
     try:
         status = subprocess.run(command, env=clean | settings, cwd=CLONE, timeout=BUILD_LIMIT_S).returncode
     except subprocess.TimeoutExpired as error:
-        raise EnvironmentTrouble(f"gave up after {BUILD_LIMIT_S:.0f} s: {' '.join(command)}") from error
+        raise EnvironmentSetupError(f"gave up after {BUILD_LIMIT_S:.0f} s: {' '.join(command)}") from error
     if status:
-        raise EnvironmentTrouble(
+        raise EnvironmentSetupError(
             f"expected this to end with status 0, and it ended with {status}: {' '.join(command)}\n"
             "what it printed above says why; packages come from the registry that pip and uv are configured for"
         )
@@ -221,7 +221,7 @@ def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
 
 
 def execute(arguments: list[str]) -> int:
-    """Becomes COMMAND, with the development environment first on its PATH. Returns only when there is no COMMAND."""
+    """Becomes COMMAND, with the development environment first on its PATH. Returns only when it could not."""
     with_tf = arguments[:1] == ["--tf"]
     command = arguments[1:] if with_tf else arguments
     if command[:1] != ["--"] or len(command) < 2:
@@ -240,6 +240,7 @@ def execute(arguments: list[str]) -> int:
     if program is None:
         return misuse(f"expected a command, found {command[1]!r}, which is not on the PATH")
     os.execve(program, command[1:], environment)
+    raise AssertionError("exec does not return")
 
 
 def find_python38() -> str | None:
@@ -284,7 +285,7 @@ def write_locks(arguments: list[str]) -> int:
     for lock, source in sources.items():
         run_uv("pip", "compile", *options, "--custom-compile-command", "make lock", *source, "--output-file", lock)
         if "://" in lock.read_text(encoding="utf-8"):
-            raise EnvironmentTrouble(f"{lock} names a host; a lock file says what, never where from")
+            raise EnvironmentSetupError(f"{lock} names a host; a lock file says what, never where from")
         say(f"wrote {lock.relative_to(CLONE)}")
     return 0
 
@@ -325,8 +326,8 @@ def main(arguments: list[str]) -> int:
         return misuse(f"expected one of {', '.join(COMMANDS)}")
     try:
         return COMMANDS[arguments[0]](arguments[1:])
-    except EnvironmentTrouble as trouble:
-        say(str(trouble))
+    except EnvironmentSetupError as error:
+        say(str(error))
         return 3
     except KeyboardInterrupt:
         return 130

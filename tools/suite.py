@@ -23,7 +23,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parent.parent
@@ -69,11 +69,14 @@ class Outcome:
 
 TYPED = ("lastgood", "controller/lastgood_controller", "worker_agent/lastgood_agent")
 
+#: Its own script runs in the environment beneath, which does not know our packages.
+LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+
 CHECK = (
     Part("style", 10, ("ruff", "check", ".")),
     Part("format", 10, ("ruff", "format", "--check", ".")),
     Part("types", 45, (sys.executable, "-m", "mypy", *TYPED)),
-    Part("imports", 10, ("lint-imports",)),
+    Part("imports", 10, (sys.executable, "-c", LINT_IMPORTS, "--no-logo")),
     Part("protos", 5, ("buf", "lint")),
     Part("generated code", 5, (sys.executable, "tools/protos.py", "check")),
     Part("unit tests", 60, tests=("tests/unit", "tests/contract", "tests/simulation")),
@@ -85,8 +88,8 @@ TEST = (
     Part("end to end, with the demo", 480, tests=("tests/e2e",)),
 )
 
-#: LASTGOOD_BREADTH=full is what tests look at that can go on for longer.
-WIDE = {"LASTGOOD_BREADTH": "full", "HYPOTHESIS_PROFILE": "full"}
+#: Tests that can look at more than they usually do look at this; tests/conftest.py does for hypothesis.
+WIDE = {"LASTGOOD_BREADTH": "full"}
 
 FULL = (
     Part("core", 900, tests=("tests/unit/core", "tests/simulation"), environment=WIDE),
@@ -169,16 +172,18 @@ def run(part: Part, command: Sequence[str]) -> int:
 # ------------------------------------------------------------------------------------------------------------ reports
 
 
+ROW = "{:<28}{:>8}{:>8}{:>9}{:>10}{:>9}{}"
+
+
 def summary(outcomes: Sequence[Outcome]) -> str:
     """The table of all parts, and the closing line."""
-    rows = [f"{'part':<28}{'passed':>8}{'failed':>8}{'skipped':>9}{'took':>10}{'budget':>9}"]
+    rows = [ROW.format("part", "passed", "failed", "skipped", "took", "budget", "")]
     for o in outcomes:
+        took, budget = f"{o.duration_s:.1f} s", f"{o.part.budget_s:.0f} s"
         note = "  over its budget" if o.is_over_budget else ""
-        rows.append(
-            f"{o.part.name:<28}{o.passed:>8}{o.failed:>8}{o.skipped:>9}{o.duration_s:>8.1f} s{o.part.budget_s:>7.0f} s{note}"
-        )
+        rows.append(ROW.format(o.part.name, o.passed, o.failed, o.skipped, took, budget, note))
     took_s, budget_s = sum(o.duration_s for o in outcomes), sum(o.part.budget_s for o in outcomes)
-    rows.append(f"{'':<28}{'':>8}{'':>8}{'':>9}{took_s:>8.1f} s{budget_s:>7.0f} s")
+    rows.append(ROW.format("", "", "", "", f"{took_s:.1f} s", f"{budget_s:.0f} s", ""))
     return "\n".join(["", *rows, "", closing_line(outcomes)])
 
 
@@ -229,7 +234,7 @@ def git(*arguments: str) -> str:
 def write_report(outcomes: Sequence[Outcome]) -> None:
     """Brings docs/test-report.md up to date."""
     former = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
-    date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     machine = f"{os.cpu_count()} cores, Python {sys.version_info[0]}.{sys.version_info[1]}"
     REPORT.write_text(report(former, outcomes, date, commit_name(), machine), encoding="utf-8")
     print(f"\nwrote {REPORT.relative_to(CLONE)}")
