@@ -45,7 +45,7 @@ CHANNEL_OPTIONS = (
 REFUSALS = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 )
-#: FAILED_PRECONDITION may mean our session, which a new subscription mends; after this many of them it means the report.
+#: FAILED_PRECONDITION may mean our session, which a new subscription mends; after this many it means the report.
 MAX_FENCES = 4
 
 
@@ -61,8 +61,9 @@ class UnreachableError(Exception):
 class Callbacks:
     """What the client asks its owner.
 
-    hello: the subscription to make now. on_fenced: the controller knows a newer session than ours, so that another number
-    is needed. on_desired: takes each desired state. progress: where training stands. manifest: the manifest of a digest, None when it is not kept here.
+    hello: the subscription to make now. on_fenced: the controller knows a newer session than ours, so that another
+    number is needed. on_desired: takes each desired state. progress: where training stands. manifest: the manifest of
+    a digest, None when it is not kept here.
     on_stored, on_unwanted: a manifest need not be kept any longer.
     """
 
@@ -130,7 +131,7 @@ class Client:
     async def run(self) -> None:
         """Talks until cancelled. Raises RefusedError or UnreachableError when it is of no use to go on."""
         async with grpc.aio.insecure_channel(self._address, options=list(CHANNEL_OPTIONS)) as channel:
-            stub = agent_service_pb2_grpc.AgentServiceStub(channel)
+            stub = agent_service_pb2_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]
             reporting = asyncio.ensure_future(self._report(stub))
             try:
                 await self._subscribe(stub)
@@ -141,7 +142,7 @@ class Client:
 
     # -- orders
 
-    async def _subscribe(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub) -> None:
+    async def _subscribe(self, stub: agent_service_pb2_grpc.AgentServiceStub) -> None:
         back_off = BackOff(self._chance)
         deadline_s: float | None = time.monotonic() + self._connect_s
         while True:
@@ -172,7 +173,7 @@ class Client:
             log.info("no subscription at %s (%s): next try in %.2f s", self._address, problem, pause_s)
             await asyncio.sleep(pause_s)
 
-    async def _states(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub) -> AsyncIterator[pb.DesiredState]:
+    async def _states(self, stub: agent_service_pb2_grpc.AgentServiceStub) -> AsyncIterator[pb.DesiredState]:
         request = self._callbacks.hello()
         self._subscription = stub.Subscribe(request)
         try:
@@ -194,7 +195,7 @@ class Client:
 
     # -- reports
 
-    async def _report(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub) -> None:
+    async def _report(self, stub: agent_service_pb2_grpc.AgentServiceStub) -> None:
         back_off = BackOff(self._chance)
         heartbeat_at_s = 0.0
         while True:
@@ -222,7 +223,7 @@ class Client:
             else:
                 await asyncio.sleep(back_off.next_pause_s())
 
-    async def _report_once(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub, sender: pb.Sender) -> bool:
+    async def _report_once(self, stub: agent_service_pb2_grpc.AgentServiceStub, sender: pb.Sender) -> bool:
         """Sends what is next, or a heartbeat. True unless it is to be tried again after a pause."""
         batch = self.outgoing.batch()
         request = pb.ReportRequest(sender=sender, reports=batch, progress=self._callbacks.progress())
@@ -257,7 +258,7 @@ class Client:
             self._drop_subscription()
         return self._fences >= MAX_FENCES
 
-    async def _upload(self, stub: agent_service_pb2_grpc.AgentServiceAsyncStub, sender: pb.Sender) -> None:
+    async def _upload(self, stub: agent_service_pb2_grpc.AgentServiceStub, sender: pb.Sender) -> None:
         for digest in sorted(self._owed):
             manifest = self._callbacks.manifest(digest)
             if manifest is not None:

@@ -74,16 +74,16 @@ def manifest_of_save(fact: Fact, index_copy: bytes) -> Manifest:
     if not isinstance(sizes, list) or any(optional_number(size) is None or size < 0 for size in sizes):
         raise FactError(f"{fact.name}: expected shard_sizes_bytes as a list of sizes, found {sizes!r:.80}")
     try:
-        return manifest_from_index(index_copy, sizes, kinds_of_save(fact))
+        return manifest_from_index(index_copy, sizes, dict(kinds_of_save(fact)))
     except BundleError as error:
         raise FactError(f"the index of {bounded(fact.body.get('prefix'), 500)}: {error}") from error
 
 
-def kinds_of_save(fact: Fact) -> dict[str, str]:
+def kinds_of_save(fact: Fact) -> dict[str, Kind]:
     """The kinds that a fact states and that exist; everything else is left out."""
     stated = fact.body.get("kinds")
     values = {kind.value for kind in Kind}
-    return {key: kind for key, kind in stated.items() if kind in values} if isinstance(stated, Mapping) else {}
+    return {key: Kind(kind) for key, kind in stated.items() if kind in values} if isinstance(stated, Mapping) else {}
 
 
 def make_durable(prefix: str, num_shards: int) -> bool:
@@ -155,9 +155,7 @@ def _find(prefix: str) -> pb.FoundCheckpoint:
             step, _ = read_step(prefix)
         except BundleError as error:
             log.warning("the step of %s cannot be read: %s", prefix, error)
-    return pb.FoundCheckpoint(
-        prefix=prefix, manifest_digest=result.digest, step=step, faults=reasons(result.faults)
-    )
+    return pb.FoundCheckpoint(prefix=prefix, manifest_digest=result.digest, step=step, faults=reasons(result.faults))
 
 
 # -------------------------------------------------------------------------------------------------------------- plans

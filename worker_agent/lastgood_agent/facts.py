@@ -81,7 +81,9 @@ class Fact:
             raise FactError(f"{self.name}: expected series as an object, found {found!r:.80}")
         ordinal = found.get("ordinal", 0)
         return Series(
-            bounded(found.get("signature"), 64), whole_number(ordinal, "series.ordinal"), bounded(found.get("directory"))
+            bounded(found.get("signature"), 64),
+            whole_number(ordinal, "series.ordinal"),
+            bounded(found.get("directory")),
         )
 
 
@@ -224,7 +226,7 @@ def unreadable_save_report(worker: str, fact: Fact, error: str) -> pb.Report:
 
 def rejected_report(worker: str, attempt: int, name: str, error: str, count: int) -> pb.Report:
     """The report that something in the outbox was no fact."""
-    report = pb.Report(report_id=f"{worker}/{attempt}/rejected-{bounded(name, 200)}", attempt=attempt)
+    report = pb.Report(report_id=f"{worker}/{attempt}/rejected-{bounded(name, 100)}", attempt=attempt)
     report.hook_failed.CopyFrom(pb.HookFailed(hook="outbox", error=bounded(error), count=count))
     return report
 

@@ -1,8 +1,8 @@
 """The launcher: the parent of one worker's trainer and agent. `lastgood run` is this module.
 
 Decides when a trainer is started, stopped and proven gone, by the agent's orders (docs/wire.md) and the signals it
-gets; one loop over the agent's socket, the wake-up pipe of the signals, and timers. Never starts an attempt twice, never
-runs two trainers at once, and needs nothing but Python's standard library, so that it runs in any image that trains.
+gets; one loop over the agent's socket, the wake-up pipe of the signals, and timers. Never starts an attempt twice,
+never runs two trainers at once, and needs nothing but Python's standard library: any image that trains can run it.
 """
 
 import argparse

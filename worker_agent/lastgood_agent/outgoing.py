@@ -1,7 +1,7 @@
 """Reports on their way: which go next, in which order, and what becomes of each.
 
 Pure. Urgent ones (a trainer's end) go before the others; within each sort the order of adding is kept. A report stays
-until it was acknowledged, or was refused for what it says: a refused one is given up, since it would be refused for ever.
+until it was acknowledged, or was refused for what it says: then it is given up, since it would be refused for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What this worker still has to say, on disk: the hooks' outbox, the agent's own reports, manifests, kinds of variables.
+"""What this worker still has to say, on disk: the outbox of the hooks, the agent's own reports, manifests, kinds.
 
 Everything is one file per thing, written under another name and renamed, so that an agent that dies at any moment loses
 nothing that was written and reads nothing that is half written. What cannot be read is moved aside, counted and told
@@ -111,7 +111,7 @@ class Spool:
 
     def remove_unclaimed(self, now_s: float) -> None:
         """Removes old files of the outbox that are no facts and that no fact names."""
-        claimed = set()
+        claimed: set[Any] = set()
         for name in self.fact_names():
             try:
                 fact = self.read_fact(name)
@@ -177,14 +177,15 @@ class Spool:
 
     # -- kinds
 
-    def remember_kinds(self, series: Series, kinds: Mapping[str, str]) -> None:
+    def remember_kinds(self, series: Series, kinds: Mapping[str, Kind]) -> None:
         """Keeps what the newest save of a series said of its variables."""
         document = _read_object(self._kinds_path)
-        if not kinds or document.get(series.key) == kinds:
+        stated = {key: kind.value for key, kind in kinds.items()}
+        if not stated or document.get(series.key) == stated:
             return
         document.pop(series.key, None)
         newest = list(document.items())[-(MAX_KNOWN_SERIES - 1) :]
-        _write(self._kinds_path, json.dumps(dict([*newest, (series.key, dict(kinds))])))
+        _write(self._kinds_path, json.dumps(dict([*newest, (series.key, stated)])))
 
     def known_kinds(self, series: Series) -> dict[bytes, Kind]:
         """What is known of a series' variables, by bundle key."""

@@ -167,9 +167,7 @@ def reap() -> List[Tuple[int, int]]:
         reaped.append((pid, status))
 
 
-def spawn(
-    command: Sequence[str], environment: Mapping[str, str], log_path: str, record: Callable[[int], None]
-) -> None:
+def spawn(command: Sequence[str], environment: Mapping[str, str], log_path: str, record: Callable[[int], None]) -> None:
     """Starts `command` in a session of its own; `record(pid)` is done before the first instruction of it runs.
 
     The process is killed by the kernel when the calling thread ends: call it from the main thread only.
