@@ -60,14 +60,20 @@ def _name(live: Any, attribute: str) -> str:
 
 def read_local(variable: Any) -> Any:
     """The value of one plain variable as a numpy array. On the CPU it shares the variable's memory."""
-    operations = sys.modules["tensorflow.python.ops.gen_resource_variable_ops"]
-    value = operations.read_variable_op(variable.handle, variable.dtype)  # type: ignore[attr-defined]
-    return value._numpy()
+    value = _read(variable)
+    numpy = sys.modules["numpy"]
+    is_text = isinstance(value, bytes)
+    return numpy.array(value, dtype=object) if is_text else numpy.asarray(value)  # type: ignore[attr-defined]
 
 
 def read_integer(variable: Any) -> int:
     """The value of one plain integer scalar."""
-    return int(read_local(variable))
+    return int(_read(variable))
+
+
+def _read(variable: Any) -> Any:
+    operations = sys.modules["tensorflow.python.ops.gen_resource_variable_ops"]
+    return operations.read_variable_op(variable.handle, variable.dtype)._numpy()  # type: ignore[attr-defined]
 
 
 def is_in_host_memory(variable: Any) -> bool:
