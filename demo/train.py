@@ -32,7 +32,7 @@ class StepLog:
     """What this process did, one line at a time, each of them written at once."""
 
     def __init__(self, path):
-        self._file = open(path, "ab", buffering=0)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
 
     def write(self, *words):
         self._file.write((" ".join(str(word) for word in (*words, os.getpid())) + "\n").encode())
@@ -57,7 +57,7 @@ def main():
     task_id = strategy.cluster_resolver.task_id or 0
     is_chief = task_id == 0
     os.makedirs(arguments.logs, exist_ok=True)
-    log = StepLog(os.path.join(arguments.logs, "steps-worker-%d.log" % task_id))
+    log = StepLog(os.path.join(arguments.logs, f"steps-worker-{task_id}.log"))
 
     images, labels = load_digits(return_X_y=True)
     images = (images / 16.0).astype(np.float32)
@@ -82,7 +82,7 @@ def main():
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=step)
     write_directory = arguments.checkpoints
     if not is_chief:
-        write_directory = os.path.join(arguments.checkpoints, "workertemp_%d" % task_id)
+        write_directory = os.path.join(arguments.checkpoints, f"workertemp_{task_id}")
     manager = tf.train.CheckpointManager(checkpoint, write_directory, max_to_keep=5)
 
     latest = tf.train.latest_checkpoint(arguments.checkpoints)
@@ -117,21 +117,21 @@ def main():
                 before = [variable.numpy().copy() for variable in model.variables]
             started = time.monotonic()
             loss = train_step(samples)
-            log.write("step", number, repr(float(loss)), "%.4f" % (time.monotonic() - started))
+            log.write("step", number, repr(float(loss)), f"{time.monotonic() - started:.4f}")
             if number % arguments.save_every == 0:
                 manager.save()
                 if not is_chief:
                     tf.io.gfile.rmtree(write_directory)
 
     moved = max(float(np.abs(variable.numpy() - old).max()) for variable, old in zip(model.variables, before))
-    named = {"model/%d/%s" % (i, v.path): v for i, v in enumerate(model.variables)}
-    named.update({"optimizer/%d/%s" % (i, v.path): v for i, v in enumerate(optimizer.variables)})
+    named = {f"model/{i}/{v.path}": v for i, v in enumerate(model.variables)}
+    named.update({f"optimizer/{i}/{v.path}": v for i, v in enumerate(optimizer.variables)})
     result = {"step": int(step.numpy()), "moved_in_last_step": moved, "digests": digests(named)}
-    path = os.path.join(arguments.logs, "result-worker-%d.json" % task_id)
+    path = os.path.join(arguments.logs, f"result-worker-{task_id}.json")
     with open(path + ".new", "w") as file:
         json.dump(result, file, indent=1)
     os.replace(path + ".new", path)
-    print("finished at step %d" % result["step"], flush=True)
+    print("finished at step", result["step"], flush=True)
 
 
 if __name__ == "__main__":

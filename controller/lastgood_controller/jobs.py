@@ -52,13 +52,16 @@ class LiveSource:
     address: str
 
     def list_jobs(self) -> list[dict[str, Any]]:
-        return list(JobClient(self.address).list_jobs())
+        with JobClient(self.address) as client:
+            return client.list_jobs()
 
     def get_job(self, run_id: str) -> dict[str, Any]:
-        return JobClient(self.address).get_job(run_id)
+        with JobClient(self.address) as client:
+            return client.get_job(run_id)
 
     def watch(self, run_id: str) -> Iterator[dict[str, Any]]:
-        return JobClient(self.address).watch(run_id, 0, True)
+        with JobClient(self.address) as client:
+            yield from client.watch(run_id)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class StoredSource:
     state_dir: Path
 
     def list_jobs(self) -> list[dict[str, Any]]:
-        return list(read_jobs(self.state_dir))
+        return read_jobs(self.state_dir)
 
     def get_job(self, run_id: str) -> dict[str, Any]:
         return read_job(self.state_dir, run_id)
@@ -97,8 +100,10 @@ def _answered(command: str, answer: Callable[[], int]) -> int:
         return answer()
     except UnanswerableError as error:
         sentence, status = str(error), error.exit_status
-    except (ClientError, ReadingError, RundirError) as error:
-        sentence, status = error.message, 3
+    except (ClientError, ReadingError) as error:
+        sentence, status = error.message, error.exit_status
+    except RundirError as error:
+        sentence, status = str(error), 3
     print(f"lastgood {command}: {sentence}", file=sys.stderr)
     return status
 

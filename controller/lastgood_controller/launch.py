@@ -41,6 +41,8 @@ SERVE_S = 30.0
 ASK_AFTER_S, KILL_AFTER_S = 5.0, 8.0
 #: How long the controller may take to end in order, and the last processes to die.
 CONTROLLER_GOES_S, DIE_S = 1.5, 1.0
+#: How long the controller may take to say that it heard of the end, and how the job ended.
+STOP_ANSWER_S, LAST_LOOK_S = 2.0, 1.0
 #: A launcher that ended by itself may have been told of the run's end before we were.
 UNASKED_PAUSE_S = 0.5
 #: Longest sleep between two looks: bounds the wait on anything that has no wake-up.
@@ -255,12 +257,12 @@ class Launch:
 
     def _open_again(self) -> int:
         """Makes a run that had ended go on; returns the last journal entry that is older than this launch."""
-        client, run_id = JobClient(self._address), self._rundir.run_id
-        known = [job for job in client.list_jobs() if job["run_id"] == run_id]
-        if not known:
-            return 0
-        sequences = [int(entry["sequence"]) for entry in client.watch(run_id, 0, False)]
-        if known[0]["end"]:
+        run_id = self._rundir.run_id
+        with JobClient(self._address) as client:
+            known = [job for job in client.list_jobs() if job["run_id"] == run_id]
+            if not known:
+                return 0
+            sequences = [int(entry["sequence"]) for entry in client.watch(run_id, 0, False)]
             client.open_job(run_id, _who())
         return max(sequences, default=0)
 
@@ -304,7 +306,8 @@ class Launch:
     def _ask_to_stop(self) -> None:
         name = signal_name(self._signals[0])
         try:
-            JobClient(self._address).stop_job(self._rundir.run_id, _who(), f"lastgood launch received {name}")
+            with JobClient(self._address, STOP_ANSWER_S) as client:
+                client.stop_job(self._rundir.run_id, _who(), f"lastgood launch received {name}")
         except ClientError:
             self._children.send(signal.SIGTERM, WORKER_PREFIX)  # nobody else will tell them
             self._wake()
@@ -313,7 +316,8 @@ class Launch:
         """The job as it ended, and whatever the journal still had to say."""
         self._take_arrivals()
         try:
-            self._job = JobClient(self._address).get_job(self._rundir.run_id)
+            with JobClient(self._address, LAST_LOOK_S) as client:
+                self._job = client.get_job(self._rundir.run_id)
         except ClientError:
             return  # the last one we saw has to do
         self._display.update(self._job, time.time())
