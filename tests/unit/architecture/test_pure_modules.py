@@ -10,11 +10,11 @@ ROOTS = tuple(
     for name in ("desired", "documents", "incidents", "ingest", "judge", "lineage", "model", "plan")
 )
 
-#: All that they may import, besides each other.
+#: All that they may import, besides each other. `signal` for the names of signals.
 ALLOWED = frozenset(
     {
         "__future__", "abc", "bisect", "collections", "collections.abc", "copy", "dataclasses", "enum", "functools",
-        "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "string", "textwrap", "types",
+        "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "signal", "string", "textwrap", "types",
         "typing", "urllib.parse",
     }
 )  # fmt: skip
