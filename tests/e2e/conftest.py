@@ -1,4 +1,4 @@
-"""What end-to-end tests have in common: the command under test, gangs to run it on, and that nothing is left of them."""
+"""What end-to-end tests share: the command under test, gangs to run it on, and that nothing is left of them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What an operator does with `lastgood`, for tests: start it, follow its journal, hurt it, and see what is left.
 
-Nothing here knows how lastgood works inside: it starts the command, reads what `watch`, `job` and `jobs` print, and sends
-signals to processes that the job document, or the state directory, names. Every wait follows the journal and has a
-deadline; a wait that can no longer succeed fails at once, with the journal and the output of the command.
+Nothing here knows how lastgood works inside: it starts the command, reads what `watch`, `job` and `jobs` print, and
+sends signals to processes that the job document, or the state directory, names. Every wait follows the journal and has
+a deadline; a wait that can no longer succeed fails at once, with the journal and the output of the command.
 """
 
 from __future__ import annotations
@@ -331,7 +331,7 @@ class Launch:
 
 def is_good(entry: Document) -> bool:
     """A verdict that says Good."""
-    return entry["kind"] == "VerdictReached" and entry["event"]["verdict"]["standing"] == "Good"
+    return bool(entry["kind"] == "VerdictReached" and entry["event"]["verdict"]["standing"] == "Good")
 
 
 def save_of(entry: Document) -> tuple[int, int]:

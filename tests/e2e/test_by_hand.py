@@ -46,7 +46,9 @@ class ByHand:
                 environment={"TF_CONFIG": tf_config(ports, index)},
             )
 
-    def _start(self, *arguments: str | Path, name: str = "controller", environment: dict[str, str] | None = None) -> None:
+    def _start(
+        self, *arguments: str | Path, name: str = "controller", environment: dict[str, str] | None = None
+    ) -> None:
         output = self._directory / f"{name}.out"
         process = self._lastgood.start(*arguments, cwd=self._directory, output=output, environment=environment)
         self._processes[name] = process
@@ -135,7 +137,9 @@ def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
     assert live_job["incidents"][0]["reason"] == "WorkerKilled"
     assert "WorkerKilled" in live_words.output
     assert "Good" in live_words.output
-    good = sum(value for name, value in live_metrics.items() if name.startswith('lastgood_saves_total{') and '"Good"' in name)
+    good = sum(
+        value for name, value in live_metrics.items() if name.startswith("lastgood_saves_total{") and '"Good"' in name
+    )
     assert good >= 9
     assert sum(value for name, value in live_metrics.items() if name.startswith("lastgood_restarts_total")) == 1
     assert sum(value for name, value in live_metrics.items() if name.startswith("lastgood_restores_total")) == 2

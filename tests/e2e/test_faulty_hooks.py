@@ -22,9 +22,7 @@ def test_a_script_trains_to_its_end_when_every_hook_fails(
 ) -> None:
     statuses = run_plainly(training.command(steps=10, save_every=5), workers=1)
 
-    run = launch(
-        with_faults(training.command(steps=20, save_every=5)), workers=1, environment={"HOOK_FAULT": fault}
-    )
+    run = launch(with_faults(training.command(steps=20, save_every=5)), workers=1, environment={"HOOK_FAULT": fault})
     done = run.finish()
 
     assert statuses == [0]

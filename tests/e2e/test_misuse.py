@@ -58,7 +58,9 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(
     assert not state_dir.exists()
 
 
-def test_a_port_that_is_in_use_is_named(lastgood: Lastgood, tmp_path: Path, nothing_left: None, taken_port: int) -> None:
+def test_a_port_that_is_in_use_is_named(
+    lastgood: Lastgood, tmp_path: Path, nothing_left: None, taken_port: int
+) -> None:
     address = f"127.0.0.1:{taken_port}"
 
     done = lastgood.run("launch", "--workers", "2", "--listen", address, "--", *IDLE, cwd=tmp_path)

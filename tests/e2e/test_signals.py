@@ -90,5 +90,3 @@ def test_the_state_directory_of_a_killed_launch_can_be_used_again(
     assert [attempt["plan"]["kind"] for attempt in attempts] == ["fresh", "restore"]
     assert attempts[1]["plan"]["step"] in (10, 15, 20)
     assert_trained_truly(training, reference(1), steps=30, workers=1)
-
-

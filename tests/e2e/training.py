@@ -39,7 +39,14 @@ class Training:
 
     def command(self, *, steps: int, **options: object) -> list[str]:
         """The command line; options are the script's own, with underscores."""
-        words = [self.python, str(SCRIPTS / self.script), "--checkpoints", str(self.checkpoints), "--logs", str(self.logs)]
+        words = [
+            self.python,
+            str(SCRIPTS / self.script),
+            "--checkpoints",
+            str(self.checkpoints),
+            "--logs",
+            str(self.logs),
+        ]
         words += ["--steps", str(steps)]
         if "hold_at" in options:
             options = {**options, "hold_until": self.gate}
@@ -126,7 +133,7 @@ def run_plainly(command: Sequence[str], workers: int = 2) -> list[int]:
 
 
 def assert_trained_truly(training: Training, reference: dict[int, str], *, steps: int, workers: int = 2) -> None:
-    """Every life of every worker computed what the uninterrupted run did, right on from its restored step to the end."""
+    """Every life of every worker did what the uninterrupted run did, right on from its restored step to the end."""
     for task_id in range(workers):
         lives = training.lives(task_id)
         assert lives, f"worker {task_id} has never trained"

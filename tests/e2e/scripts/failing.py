@@ -11,7 +11,7 @@ config = json.loads(os.environ["TF_CONFIG"])
 addresses = config["cluster"]["worker"]
 index = config["task"]["index"]
 print("reading the data set", flush=True)
-print("worker %d: there is no data set" % index, flush=True)
+print(f"worker {index}: there is no data set", flush=True)
 meeting.mkdir(parents=True, exist_ok=True)
 (meeting / addresses[index]).touch()
 deadline_s = time.monotonic() + 20

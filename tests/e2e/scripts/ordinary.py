@@ -58,7 +58,7 @@ class Log:
     """What this process did, one JSON object a line, each written at once."""
 
     def __init__(self, path):
-        self._file = open(path, "ab", buffering=0)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - for life
 
     def write(self, event, **more):
         line = {"event": event, "pid": os.getpid(), "at_s": time.time(), **more}
@@ -89,7 +89,7 @@ def main():
     task_id = strategy.cluster_resolver.task_id or 0
     is_chief = task_id == 0
     os.makedirs(arguments.logs, exist_ok=True)
-    log = Log(os.path.join(arguments.logs, "worker-%d.jsonl" % task_id))
+    log = Log(os.path.join(arguments.logs, f"worker-{task_id}.jsonl"))
 
     with strategy.scope():
         network = Network()
@@ -97,7 +97,7 @@ def main():
     checkpoint = tf.train.Checkpoint(network=network, step=step)
     write_directory = arguments.checkpoints
     if not is_chief:
-        write_directory = os.path.join(arguments.checkpoints, "workertemp_%d" % task_id)
+        write_directory = os.path.join(arguments.checkpoints, f"workertemp_{task_id}")
     manager = tf.train.CheckpointManager(checkpoint, write_directory, max_to_keep=arguments.keep)
 
     prefix = newest(arguments)
@@ -135,7 +135,7 @@ def main():
             hold(arguments.hold_until)
         time.sleep(max(0.0, due_s - time.monotonic()))
     log.write("end", step=int(step.numpy()), digest=digest(variables))
-    print("finished at step %d" % int(step.numpy()), flush=True)
+    print(f"finished at step {int(step.numpy())}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _read = io_ops.restore_v2
 
 def _one_back(prefix):
     name = tf.get_static_value(prefix).decode()
-    return re.sub(r"-(\d+)$", lambda number: "-%d" % (int(number[1]) - 1), name)
+    return re.sub(r"-(\d+)$", lambda number: f"-{int(number[1]) - 1}", name)
 
 
 def _read_stale(prefix, *arguments, **options):
