@@ -47,9 +47,7 @@ def to_document(value: Any) -> Any:
 def encode_event(event: Event) -> str:
     """The body of an event's journal row. Raises CodecError for a number that JSON has no form for."""
     try:
-        return json.dumps(
-            {"version": VERSION, "event": _encode(event)}, separators=(",", ":"), allow_nan=False
-        )
+        return json.dumps({"version": VERSION, "event": _encode(event)}, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise CodecError(f"{kind_of(event)} cannot be recorded: {error}") from error
 

@@ -235,4 +235,3 @@ def _failure(failure: Failure) -> Document:
 
 def _cause(cause: Cause) -> Document:
     return {"reason": cause.reason.value, "detail": cause.detail}
-

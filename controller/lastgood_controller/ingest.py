@@ -21,6 +21,7 @@ from lastgood_controller.model import (
     Fact,
     FirstStepDone,
     HookFailed,
+    Policy,
     ReceiptGiven,
     RestoreLeftAlone,
     Run,
@@ -88,7 +89,7 @@ class Sender:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Grows with each newer process that speaks for the worker: any agent of a new launcher outranks the old ones."""
+        """Grows with each newer process that speaks for the worker; a new launcher outranks every older agent."""
         return (self.launcher_session, self.agent_session)
 
 
@@ -312,3 +313,23 @@ def _invalid(message: str) -> Rejected:
 
 def _stale(message: str) -> Rejected:
     return Rejected(Refusal.STALE, message)
+
+
+# ------------------------------------------------------------------------------------------------------------- people
+
+
+def admit_stop(run: Run, who: str, why: str) -> Admitted | Rejected:
+    """Whether a wish to end a run adds anything: not to one that has ended, and only once."""
+    event = StopAsked(who, why)
+    if rejected := _oversize(event):
+        return rejected
+    return Admitted(None if run.end is not None or run.stop_asked is not None else event)
+
+
+def admit_reopening(run: Run, policy: Policy, who: str) -> Admitted | Rejected:
+    """Whether a wish that a run goes on adds anything: when it has ended, is being stopped, or has another policy."""
+    event = RunOpened(run.run_id, run.job, policy, who)
+    if rejected := _oversize(event):
+        return rejected
+    goes_on_anyway = run.end is None and run.stop_asked is None and run.policy == policy
+    return Admitted(None if goes_on_anyway else event)

@@ -353,5 +353,3 @@ def _size(size_bytes: int) -> str:
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1e3:.1f} kB"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.2f} GB"
-
-

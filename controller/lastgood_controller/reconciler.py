@@ -38,7 +38,7 @@ from lastgood_controller.model import (
 )
 from lastgood_controller.plan import Step
 from lastgood_controller.shelf import ManifestShelf, WantedManifests
-from lastgood_controller.store import Recorded, RunRow, Store, StoreError
+from lastgood_controller.store import Recorded, Store, StoreError, choose_run
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +142,12 @@ class RunLoop:
         self._woken.set()
 
     @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
+
+    @property
     def recorded(self) -> asyncio.Event:
-        """Is set when the journal has grown, once: ask again for the next growth."""
+        """Is set when the journal has grown or the loop has ended, once: ask again for the next time."""
         return self._recorded
 
     async def stop(self) -> None:
@@ -277,7 +281,7 @@ class RunLoop:
 
         A round in which one of them raises leaves nothing behind; the rounds before it stand.
         """
-        run, decided = self._with_heartbeats(self.run), []
+        run, decided = self._with_heartbeats(self.run), list[Event]()
         for _ in range(MAX_ROUNDS):
             where = "judge"
             try:
@@ -374,6 +378,7 @@ class Reconciler:
         async with self._opening:
             if run_id in self._loops:
                 return self._loops[run_id]
+            self._refuse_when_stopping()
             event, at_s = RunOpened(run_id, hello.job, self.policy), self.now_s()
             recorded = await asyncio.get_running_loop().run_in_executor(
                 self._writer, self.store.append, run_id, ((event, None),), at_s
@@ -406,7 +411,8 @@ class Reconciler:
         return [loop for row in rows if (loop := await self.get(row.run_id)) is not None]
 
     async def keep_manifests(self, loop: RunLoop, manifests: Sequence[Manifest]) -> None:
-        """Stores what digests of a run stand for, and lets it be judged again. Raises StoreError."""
+        """Stores what digests of a run stand for, and lets it be judged again. Raises StoreError, StoppingError."""
+        self._refuse_when_stopping()
         await asyncio.get_running_loop().run_in_executor(self._writer, self.store.put_manifests, tuple(manifests))
         for manifest in manifests:
             self.shelf.add(manifest)
@@ -415,19 +421,14 @@ class Reconciler:
         loop.wake()
 
     def _take_up(self, run: Run) -> RunLoop:
-        if self._is_stopping:
-            raise StoppingError("the controller is going away: try again in a moment")
+        self._refuse_when_stopping()
         loop = RunLoop(run, self._parts)
         self._loops[run.run_id] = loop
         return loop
 
-
-def choose_run(rows: Sequence[RunRow], name: str) -> RunRow | None:
-    """The run that a person means by a run's id, a whole job or its name; "" means the only one there is."""
-    if not name:
-        return rows[0] if len(rows) == 1 else None
-    meant = [row for row in rows if name in (row.run_id, row.job, row.name)]
-    return max(meant, key=lambda row: (row.ended_s is None, row.opened_s), default=None)
+    def _refuse_when_stopping(self) -> None:
+        if self._is_stopping:
+            raise StoppingError("the controller is going away: try again in a moment")
 
 
 def _all_disconnected(run: Run) -> list[tuple[Event, str | None]]:

@@ -72,12 +72,17 @@ _MANIFESTS = sa.Table(
 
 
 class StoreError(Exception):
-    """The store could not do its job. is_retryable: the same call may succeed later, nothing was recorded."""
+    """The store could not do its job.
 
-    def __init__(self, message: str, *, is_retryable: bool = False) -> None:
+    is_retryable: the same call may succeed later; nothing was recorded.
+    is_misuse: the directory is not one that a store can be kept in, or not now.
+    """
+
+    def __init__(self, message: str, *, is_retryable: bool = False, is_misuse: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.is_retryable = is_retryable
+        self.is_misuse = is_misuse
 
 
 class StateDirectoryInUseError(StoreError):
@@ -106,6 +111,17 @@ class Recorded:
 def name_of(job: str) -> str:
     """The last part of `cluster/namespace/kind/name`."""
     return job.rpartition("/")[2]
+
+
+def choose_run(rows: Sequence[RunRow], name: str) -> RunRow | None:
+    """The run that a person means by a run's id, a whole job or its name; "" means the only one there is.
+
+    Of several, a live one comes before an ended one, then the one that was opened last.
+    """
+    if not name:
+        return rows[0] if len(rows) == 1 else None
+    meant = [row for row in rows if name in (row.run_id, row.job, row.name)]
+    return max(meant, key=lambda row: (row.ended_s is None, row.opened_s), default=None)
 
 
 class StoreReader:
@@ -153,6 +169,12 @@ class StoreReader:
         except CodecError as error:
             raise StoreError(f"the journal in {self.directory / DATABASE_NAME} cannot be read: {error}") from error
 
+    def last_at_s(self) -> float:
+        """When the last entry of any run was recorded; 0 for an empty journal."""
+        with self._reading() as connection:
+            at_s: float | None = connection.execute(sa.select(sa.func.max(_JOURNAL.c.at_s))).scalar()
+        return at_s or 0.0
+
     def manifest_digests(self) -> frozenset[str]:
         """The digests of every manifest that is stored."""
         with self._reading() as connection:
@@ -190,8 +212,8 @@ class Store(StoreReader):
     def open(cls, directory: Path) -> Store:
         """Takes a state directory into use: makes it where it is missing, locks it, migrates its database.
 
-        Raises StateDirectoryInUseError when another controller lives there, StoreError when it cannot be written or holds a
-        database that a newer lastgood wrote.
+        Raises StateDirectoryInUseError when another controller lives there, StoreError when it cannot be written or
+        holds a database that a newer lastgood wrote.
         """
         lock_descriptor = _lock(directory)
         try:
@@ -301,7 +323,8 @@ def _lock(directory: Path) -> int:
         os.close(descriptor)
         raise StateDirectoryInUseError(
             f"the state directory {directory} belongs to a live controller (pid {holder}): "
-            "use that one, stop it, or give another directory by --state-dir"
+            "use that one, stop it, or give another directory by --state-dir",
+            is_misuse=True,
         ) from None
     except OSError as error:
         os.close(descriptor)
