@@ -189,8 +189,7 @@ class _Reading:
 
     def _settled_faults(self) -> Tuple[Fault, ...]:
         """The faults; or only that the files were replaced while they were read, which leaves no other a meaning."""
-        is_damaged = any(fault.reason in (Reason.CORRUPT, Reason.TORN) for fault in self._faults)
-        if is_damaged and self._index and self._were_files_replaced():
+        if self._index and self._were_files_replaced():
             detail = "the files at {} were written again while they were being read".format(self._prefix)
             return (Fault(Reason.VANISHED, detail),)
         more = (Fault(reason, "and {} more".format(count)) for reason, count in sorted(self._unnamed.items()))
@@ -202,6 +201,8 @@ class _Reading:
             if read_index_bytes(self._prefix) != self._index:
                 return True
             now = {path: stat_file(path, DATA_FILE) for path in self._files}
-        except BundleError:
+        except MissingFileError:
             return True
+        except BundleError:
+            return False  # nothing can be said; what was found before stands
         return any((now[path].st_dev, now[path].st_ino) != identity for path, identity in self._files.items())

@@ -40,9 +40,7 @@ def stat_file(path: str, what: str) -> os.stat_result:
 
 
 def _not_regular(what: str, path: str) -> BundleError:
-    return BundleError(
-        Reason.UNREADABLE, "expected {} at {}, found something that is no regular file".format(what, path)
-    )
+    return BundleError(Reason.UNREADABLE, "expected {} at {}, found no regular file".format(what, path))
 
 
 def drop_cached_pages(descriptor: int) -> bool:

@@ -20,8 +20,7 @@ def reason_of(data):
     try:
         list(read_table(data))
     except BundleError as error:
-        assert error.detail
-        return error.reason
+        return error.reason if error.detail else "no detail"
     return None
 
 

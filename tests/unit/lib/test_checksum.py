@@ -1,5 +1,8 @@
 """crc32c: the published vectors, and pure Python against C."""
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,3 +33,18 @@ def test_a_checksum_can_be_taken_in_two_parts(data, cut):
 def test_unmask_undoes_mask(crc):
     assert checksum.unmask(checksum.mask(crc)) == crc
     assert 0 <= checksum.mask(crc) <= 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("size", [(1 << 18) - 1, 1 << 18, (1 << 18) + 5, 1 << 20, (1 << 20) + 16383, 3 << 20])
+def test_large_data_has_the_same_checksum_in_numpy(size):
+    pytest.importorskip("numpy")
+    data = random.Random(size).randbytes(size)
+
+    for value in (0, 0x12345678):
+        assert checksum.crc32c_without_c(data, value) == checksum.crc32c_in_python(data, value)
+
+
+def test_without_numpy_large_data_has_the_same_checksum(monkeypatch):
+    monkeypatch.setattr(checksum, "_advance_in_numpy", lambda: None)
+
+    assert checksum.crc32c_without_c(bytes(1 << 18)) == checksum.crc32c(bytes(1 << 18))
