@@ -12,9 +12,12 @@ import json
 import logging
 import logging.handlers
 import os
+import signal
 import socket
 import sys
 import time
+
+from lastgood_agent import processes
 
 #: Must be the launcher's AGENT_CANNOT_WORK.
 EXIT_CANNOT_WORK = 78
@@ -36,10 +39,24 @@ def _set_up_logging(worker_directory: str, worker: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_stderr])
 
 
-def _lock(worker_directory: str) -> bool:
-    """Waits until the former agent of this worker has ended; its lock is held until this process ends."""
+def lock(worker_directory: str, timeout_s: float = LOCK_TIMEOUT_S) -> bool:
+    """Waits until the former agent of this worker has ended; the lock is held until this process ends.
+
+    The launcher is the only one of this worker, so that a former agent belongs to a dead one and should be on its way
+    out. One that is not by the deadline (it was stopped, say) is killed.
+    """
     descriptor = os.open(os.path.join(worker_directory, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    deadline_s = time.monotonic() + LOCK_TIMEOUT_S
+    if not _take(descriptor, timeout_s):
+        _kill_holder(os.pread(descriptor, 64, 0).split())
+        if not _take(descriptor, 1.0):
+            return False
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()} {processes.start_ticks(os.getpid())}\n".encode("ascii"), 0)
+    return True
+
+
+def _take(descriptor: int, timeout_s: float) -> bool:
+    deadline_s = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,6 +66,14 @@ def _lock(worker_directory: str) -> bool:
             time.sleep(0.02)
         else:
             return True
+
+
+def _kill_holder(named: list[bytes]) -> None:
+    if len(named) == 2 and all(number.isdigit() for number in named):
+        pid, ticks = map(int, named)
+        if processes.is_running(pid, ticks):
+            log.warning("the former agent (pid %d) does not end: it is killed", pid)
+            processes.send_signal(pid, signal.SIGKILL)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_CANNOT_WORK
     config = Config.from_json(document)
     _set_up_logging(config.worker_directory, config.gang.worker)
-    if not _lock(config.worker_directory):
+    if not lock(config.worker_directory):
         log.error("another agent of this worker holds %s", os.path.join(config.worker_directory, "agent.lock"))
         return 1
     launcher = socket.socket(fileno=arguments.fd)

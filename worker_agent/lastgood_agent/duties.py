@@ -73,8 +73,9 @@ def manifest_of_save(fact: Fact, index_copy: bytes) -> Manifest:
     sizes = fact.body.get("shard_sizes_bytes")
     if not isinstance(sizes, list) or any(optional_number(size) is None or size < 0 for size in sizes):
         raise FactError(f"{fact.name}: expected shard_sizes_bytes as a list of sizes, found {sizes!r:.80}")
+    kinds: dict[str | bytes, str | Kind] = {key: kind for key, kind in kinds_of_save(fact).items()}  # noqa: C416
     try:
-        return manifest_from_index(index_copy, sizes, dict(kinds_of_save(fact)))
+        return manifest_from_index(index_copy, sizes, kinds)
     except BundleError as error:
         raise FactError(f"the index of {bounded(fact.body.get('prefix'), 500)}: {error}") from error
 

@@ -339,7 +339,8 @@ class Launcher:
         self._socket_directory = tempfile.mkdtemp(prefix="lastgood-", dir=_socket_parent())
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in (*SIGNALS, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+            if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+                signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._selector.register(wake_read, selectors.EVENT_READ)
         try:
@@ -696,7 +697,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     """`python -m lastgood_agent.launcher`: the same as `lastgood run`, with nothing but this package."""
     parser = argparse.ArgumentParser(prog="lastgood run", description="Runs one worker of a gang.")
     configure(parser)
-    return run(parser.parse_args(argv))
+    try:
+        return run(parser.parse_args(argv))
+    except KeyboardInterrupt:  # before the launcher's own handlers were there, and so before it started anything
+        return 130
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ class Relay:
         self._hello: Message = {}
         self._trainer: Message = {"phase": "none"}
         self._next_address = ""
-        #: A trainer's success that is not told yet, because its facts go first.
-        self._untold: asyncio.Task[None] | None = None
+        #: A trainer's success that is not told yet, because its facts go first; and its next address.
+        self._success: tuple[Message, str] | None = None
         self._desired: pb.DesiredState | None = None
         self._plan: tuple[int, dict[str, Any]] | None = None
         self._planning_for = 0
@@ -190,10 +190,11 @@ class Relay:
 
     async def _leave(self) -> None:
         """The launcher has gone: it ended as it should, or it died and its trainer must not outlive it."""
-        if not self._is_leaving:
+        if not self._is_leaving and self._success is None:
             await self._bury_trainer()
         with contextlib.suppress(FactError, OSError):
             self._take_outbox()
+        self._tell_success()
         deadline_s = time.monotonic() + FAREWELL_S
         while self._client.is_connected and not self._is_settled() and time.monotonic() < deadline_s:
             await asyncio.sleep(0.01)
@@ -277,22 +278,27 @@ class Relay:
         phase = trainer.get("phase")
         is_success = phase == "exited" and trainer.get("exit_code") == 0
         if is_success and not self._is_leaving:
-            if self._untold is None:
-                self._door_bell.set()
-                self._untold = asyncio.ensure_future(self._tell_success(trainer, next_address))
+            # Until it is told, it counts as running: a subscription made meanwhile must not tell more than the reports.
+            self._trainer = {**trainer, "phase": "running", "exit_code": None, "last_lines": []}
+            self._success = (trainer, next_address)
+            self._door_bell.set()
+            self._start(self._tell_success_after_its_facts())
             return
         self._trainer, self._next_address = trainer, next_address
         if phase in ("running", "exited"):
             self._report_trainer()
 
-    async def _tell_success(self, trainer: Message, next_address: str) -> None:
+    async def _tell_success_after_its_facts(self) -> None:
         left_s = LAST_FACTS_S
         while left_s > 0 and not self._are_facts_told():
             await asyncio.sleep(0.01)
             left_s -= 0.01 if self._client.is_connected else 0.0
-        self._trainer, self._next_address = trainer, next_address
-        self._report_trainer()
-        self._untold = None
+        self._tell_success()
+
+    def _tell_success(self) -> None:
+        if self._success is not None:
+            (self._trainer, self._next_address), self._success = self._success, None
+            self._report_trainer()
 
     def _report_trainer(self) -> None:
         session = int(self._hello.get("launcher_session") or 0)
@@ -535,7 +541,7 @@ class Relay:
         return not unasked and not self._saves_in_work and self._client.has_everything_arrived
 
     def _is_settled(self) -> bool:
-        return self._untold is None and self._are_facts_told()
+        return self._success is None and self._are_facts_told()
 
 
 def _worker_message(worker: str) -> common_pb2.Worker:
