@@ -101,7 +101,7 @@ def _prepare(output: Path) -> str | None:
 def _missing_parts(python: str) -> str | None:
     if shutil.which(python) is None:
         return f"the interpreter {python} does not exist; name one that has TensorFlow with --python"
-    code = "import importlib.util as u, sys; sys.exit(' '.join(m for m in sys.argv[1:] if u.find_spec(m) is None))"
+    code = "import importlib.util as u, sys; sys.exit(' '.join(m for m in sys.argv[1:] if u.find_spec(m) is None) or 0)"
     answer = subprocess.run([python, "-c", code, "tensorflow", "sklearn"], capture_output=True, text=True, timeout=60)
     if answer.returncode != 0:
         return f"{python} lacks {answer.stderr.strip()}; name an interpreter that has it with --python"
