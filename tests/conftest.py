@@ -34,7 +34,7 @@ def every_test_must_run() -> bool:
 @cache
 def python38_interpreter() -> str | None:
     """A Python 3.8 of this machine, or None."""
-    for candidate in (os.environ.get("LASTGOOD_PYTHON38"), shutil.which("python3.8")):
+    for candidate in (os.environ.get("LASTGOOD_TEST_PYTHON38"), shutil.which("python3.8")):
         if not candidate:
             continue
         program = "import sys; sys.exit(sys.version_info[:2] != (3, 8))"
@@ -52,7 +52,7 @@ def python38() -> str:
     """The interpreter for tests marked `python38`; without that mark the test would not be left out."""
     interpreter = python38_interpreter()
     if interpreter is None:
-        pytest.skip("expected a Python 3.8 as LASTGOOD_PYTHON38 or as python3.8 on the PATH, found none")
+        pytest.skip("expected a Python 3.8 as LASTGOOD_TEST_PYTHON38 or as python3.8 on the PATH, found none")
     return interpreter
 
 

@@ -234,7 +234,7 @@ def execute(arguments: list[str]) -> int:
         environment["LASTGOOD_TEST_TF_PYTHON"] = str(tf_environment() / "bin" / "python")
     python38 = find_python38()
     if python38:
-        environment["LASTGOOD_PYTHON38"] = python38
+        environment["LASTGOOD_TEST_PYTHON38"] = python38
     sys.stdout.flush()
     program = shutil.which(command[1], path=environment["PATH"])
     if program is None:
@@ -247,7 +247,7 @@ def find_python38() -> str | None:
     """An interpreter of the oldest Python that the launcher and the hooks support, where the machine has one."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     kept_by_pyenv = map(str, pyenv.glob("versions/3.8.*/bin/python3.8"))
-    for candidate in (os.environ.get("LASTGOOD_PYTHON38"), shutil.which("python3.8"), *kept_by_pyenv):
+    for candidate in (os.environ.get("LASTGOOD_TEST_PYTHON38"), shutil.which("python3.8"), *kept_by_pyenv):
         if candidate and answers(candidate, "import sys; sys.exit(sys.version_info[:2] != (3, 8))"):
             return candidate
     return None

@@ -14,8 +14,8 @@ ROOTS = tuple(
 ALLOWED = frozenset(
     {
         "__future__", "abc", "bisect", "collections", "collections.abc", "copy", "dataclasses", "enum", "functools",
-        "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "signal", "string", "textwrap", "types",
-        "typing", "urllib.parse",
+        "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "signal", "string", "textwrap",
+        "types", "typing", "urllib.parse",
     }
 )  # fmt: skip
 

@@ -68,7 +68,7 @@ def test_a_skipped_test_is_skipped_elsewhere(tmp_path: Path) -> None:
 
 def test_what_needs_python_3_8_is_left_out_and_counted_where_there_is_none(tmp_path: Path) -> None:
     # given: no interpreter on the PATH
-    environment = {"CI": "true", "PATH": str(tmp_path), "LASTGOOD_PYTHON38": ""}
+    environment = {"CI": "true", "PATH": str(tmp_path), "LASTGOOD_TEST_PYTHON38": ""}
 
     # when
     status, output = run_pytest(tmp_path, NEEDS_PYTHON_38, **environment)
