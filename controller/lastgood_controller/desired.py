@@ -24,7 +24,8 @@ class TrainerAction(str, Enum):
 class Desired:
     """All that one worker should be doing now; the newest replaces every older one.
 
-    attempt: what `action` is about; 0 while the gang is being gathered.
+    attempt: what `action` is about; 0 while the gang is being gathered. Before the first attempt a trainer that still
+        runs is of an attempt that this run does not know (its journal was lost): it is stopped.
     addresses: host:port of every member, in the order of `members`; empty unless `action` is RUN.
     plan: what the attempt starts from; None until that is decided.
     listing_wanted: no checkpoint is known; list each directory that the script asks for.
@@ -48,8 +49,10 @@ def desired_state(run: Run, worker: WorkerId) -> Desired:
     tasks = tuple(task for task in run.tasks.values() if task.reader == worker and not task.is_done)
     attempt = run.attempt
     if attempt is None:
-        action = TrainerAction.STOP if run.end else TrainerAction.HOLD
-        return Desired(members=run.members, action=action, tasks=tasks, end=run.end)
+        stranger = worker in run.sessions and run.sessions[worker].trainer.is_running
+        action = TrainerAction.STOP if run.end or stranger else TrainerAction.HOLD
+        stopped = run.highest_attempt if action is TrainerAction.STOP else 0
+        return Desired(attempt=stopped, members=run.members, action=action, tasks=tasks, end=run.end)
     action = _action(run, attempt)
     return Desired(
         attempt=attempt.number,

@@ -6,8 +6,8 @@ database; `at_s` is the controller's own receipt time in seconds since the epoch
 
 Two sorts of events, one journal:
 - *facts*, which agents report (`TrainerChanged`, `SaveReported`, `Verified`, `ReceiptGiven`, ...);
-- *decisions*, which judge and planner make (`AttemptOpened`, `VerdictReached`, `PlanDecided`, `GateOpened`, ...), recorded
-  before anybody is told.
+- *decisions*, which judge and planner make (`AttemptOpened`, `VerdictReached`, `PlanDecided`, `GateOpened`, ...),
+  recorded before anybody is told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Union, assert_never
 
-from lastgood.manifest import Manifest
 from lastgood.reasons import Reason
 
 # --------------------------------------------------------------------------------------------------------- identities
@@ -83,6 +82,7 @@ class Policy:
     verify_s: how long an agent may take over one task before another one gets it.
     gate_s: from the first receipt, or call, until the last receipt.
     report_s: from the first report of a save until the last one; afterwards the save is Incomplete.
+    settle_s: the same, once the attempt's trainers have all ended: what is still on its way arrives soon or never.
     stop_s: how long a gang may take to be proven dead before the run is stopped with a reason.
     lost_s: silence after which a worker counts as lost.
     max_restarts: restarts in a row without a new Good checkpoint before the run is stopped.
@@ -96,6 +96,7 @@ class Policy:
     verify_s: float = 120.0
     gate_s: float = 60.0
     report_s: float = 60.0
+    settle_s: float = 3.0
     stop_s: float = 30.0
     lost_s: float = 15.0
     max_restarts: int = 3
@@ -187,7 +188,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One save and all that is known of it. An adopted one has attempt 0 and one report, by the worker that found it."""
+    """One save and all that is known of it. An adopted one has attempt 0 and one report, by its finder."""
 
     save: SaveId
     reports: Mapping[WorkerId, SaveReport]
@@ -365,6 +366,7 @@ class Attempt:
     hook_failures: Mapping[tuple[WorkerId, str], int] = field(default_factory=dict)
     left_alone: tuple[str, ...] = ()
     failure: Failure | None = None
+    failed_s: float | None = None
     ended_s: float | None = None
 
     @property
@@ -380,7 +382,9 @@ class Attempt:
 class Session:
     """One worker's connection. launcher_session grows when its launcher, and so its trainer, died.
 
-    connected: its agent's stream is open. next_address: where its next trainer would listen; "" when none is offered.
+    connected: its agent's stream is open; connected_s: since when, or when it last was opened.
+    next_address: where its next trainer would listen; "" when none is offered, and while one runs.
+    trainer: the launcher's newest word about its trainer, of whatever attempt, also of one that this run does not know.
     """
 
     agent_session: int
@@ -389,6 +393,13 @@ class Session:
     connected: bool = True
     next_address: str = ""
     last_heard_s: float = 0.0
+    connected_s: float = 0.0
+    trainer: Trainer = Trainer()
+
+    @property
+    def known_since_s(self) -> float:
+        """Since when it is what it is: connected, or away."""
+        return self.connected_s if self.connected else self.last_heard_s
 
 
 class Purpose(str, Enum):
@@ -800,7 +811,7 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
                 return run
             is_failure = event.failure.cause.reason is not Reason.INTERRUPTED
             run = replace(run, failures_in_a_row=run.failures_in_a_row + is_failure)
-            return _with_attempt(run, replace(attempt, failure=event.failure))
+            return _with_attempt(run, replace(attempt, failure=event.failure, failed_s=at_s))
         case AttemptEnded():
             attempt = run.attempt_numbered(event.number)
             return run if attempt is None else _with_attempt(run, replace(attempt, ended_s=at_s))
@@ -827,28 +838,57 @@ def _with_checkpoint(run: Run, checkpoint: Checkpoint) -> Run:
 
 
 def _with_connection(run: Run, event: WorkerConnected, at_s: float) -> Run:
-    session = replace(event.session, connected=True, last_heard_s=at_s)
+    """A new launcher means that the former one died, its trainer too: before its hello it kills what was left."""
+    former = run.sessions.get(event.worker)
+    session = replace(
+        event.session,
+        connected=True,
+        last_heard_s=at_s,
+        connected_s=at_s,
+        trainer=event.trainer,
+        next_address="" if event.trainer.is_running else event.session.next_address,
+    )
     run = replace(
         run,
         members=run.members or event.members,
         highest_attempt=max(run.highest_attempt, event.highest_attempt),
     )
-    return _with_trainer(_with_session(run, event.worker, session), event.worker, event.trainer, "", at_s)
+    run = _with_session(run, event.worker, session)
+    attempt = run.attempt
+    if former is not None and session.launcher_session > former.launcher_session and attempt and attempt.is_live:
+        gone = Trainer(phase=TrainerPhase.EXITED, attempt=attempt.number)
+        run = _with_trainer_record(run, event.worker, gone, at_s)
+    return _with_trainer_record(run, event.worker, event.trainer, at_s)
 
 
 def _with_trainer(run: Run, worker: WorkerId, trainer: Trainer, next_address: str, at_s: float) -> Run:
     session = run.sessions.get(worker)
     if session is not None:
-        offer = next_address or session.next_address
-        run = _with_session(run, worker, replace(session, next_address=offer, last_heard_s=at_s))
+        run = _with_session(run, worker, _with_word(replace(session, last_heard_s=at_s), trainer, next_address))
+    return _with_trainer_record(run, worker, trainer, at_s)
+
+
+def _with_word(session: Session, trainer: Trainer, next_address: str) -> Session:
+    """The session after its launcher's word; an address is used up by the trainer that listens on it."""
+    known = session.trainer
+    is_older = trainer.attempt < known.attempt
+    has_ended = trainer.attempt == known.attempt and known.phase is TrainerPhase.EXITED
+    if is_older or (has_ended and trainer.phase is not TrainerPhase.EXITED):
+        return session
+    offer = "" if trainer.is_running else next_address or session.next_address
+    return replace(session, trainer=trainer, next_address=offer)
+
+
+def _with_trainer_record(run: Run, worker: WorkerId, trainer: Trainer, at_s: float) -> Run:
     attempt = run.attempt_numbered(trainer.attempt)
-    if attempt is None:
+    if attempt is None or trainer.phase is TrainerPhase.NONE:
         return run
     old = attempt.trainers.get(worker, Trainer())
     if old.phase is TrainerPhase.EXITED:
         return run
     trainer = replace(
         trainer,
+        pid=trainer.pid or old.pid,
         started_s=old.started_s if old.started_s is not None else at_s,
         exited_s=at_s if trainer.phase is TrainerPhase.EXITED else None,
     )
@@ -871,6 +911,7 @@ def _with_save_failure(run: Run, event: SaveFailed, at_s: float) -> Run:
 
 
 def _with_verification(run: Run, verification: Verification, at_s: float) -> Run:
+    """The answer to the task that was asked last counts: a late answer to an earlier one does not hide it."""
     task = run.tasks.get(verification.task_id)
     if task is None or task.is_done:
         return run
@@ -878,16 +919,22 @@ def _with_verification(run: Run, verification: Verification, at_s: float) -> Run
     checkpoint = run.checkpoints.get(task.save)
     if checkpoint is None:
         return run
+    known = run.tasks.get(checkpoint.verification.task_id) if checkpoint.verification is not None else None
+    if known is not None and known.asked_s > task.asked_s:
+        return run
     return _with_checkpoint(run, replace(checkpoint, verification=replace(verification, at_s=at_s)))
 
 
 def _with_verdict(run: Run, event: VerdictReached) -> Run:
+    """A new Good checkpoint is progress, also when it is proven only while the next attempt starts."""
     checkpoint = run.checkpoints.get(event.save)
     if checkpoint is None:
         return run
     run = _with_checkpoint(run, replace(checkpoint, verdict=event.verdict))
-    is_progress = event.verdict.standing is Standing.GOOD and checkpoint.verdict.standing is not Standing.GOOD
-    return replace(run, failures_in_a_row=0) if is_progress and event.save.attempt == run.highest_attempt else run
+    is_new = event.verdict.standing is Standing.GOOD and checkpoint.verdict.standing is not Standing.GOOD
+    newest = run.attempts[-1:] if not run.attempts or run.attempts[-1].plan is not None else run.attempts[-2:]
+    is_progress = is_new and any(event.save.attempt == attempt.number for attempt in newest)
+    return replace(run, failures_in_a_row=0) if is_progress else run
 
 
 def _with_quarantine(run: Run, event: Quarantined) -> Run:

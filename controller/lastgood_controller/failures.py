@@ -1,0 +1,184 @@
+"""The first thing that went wrong in a live attempt, and until when the rest of it may take. Decides nothing else.
+
+Each check is one small function: it yields failures that have happened, with the time of the fact that shows them, and
+times at which it wants to look again. The earliest failure is the one that stopped the attempt; what follows from it
+(the other workers' broken connections) comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lastgood.reasons import Reason
+from lastgood_controller.model import Attempt, Cause, Failure, PlanKind, Run, Trainer, TrainerPhase, WorkerId
+from lastgood_controller.receipts import lacking, objection, receipt_for
+from lastgood_controller.step import named
+
+#: How long the other receipts are waited for after a bad one: they tell a bad worker from a bad checkpoint.
+RECEIPT_GRACE_S = 2.0
+#: How long a worker that went on without a restore may still restore, once all others have.
+ENTERED_GRACE_S = 5.0
+
+_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL"} | {
+    11: "SIGSEGV",
+    13: "SIGPIPE",
+    15: "SIGTERM",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Nothing yet; something may be wrong at that time."""
+
+    at_s: float
+    waiting: str
+
+
+Finding = Failure | Look
+
+
+def findings(run: Run, attempt: Attempt, now_s: float) -> tuple[Finding, ...]:
+    """Everything that is wrong with a live attempt now, and what may become so."""
+    return tuple(finding for check in _CHECKS for finding in check(run, attempt, now_s))
+
+
+def first_failure(run: Run, found: tuple[Finding, ...]) -> Failure | None:
+    """The failure to record: the earliest, and of several at one time the one that explains most."""
+    failures = [each for each in found if isinstance(each, Failure)]
+    order = {member: rank for rank, member in enumerate(run.members)}
+
+    def rank(failure: Failure) -> tuple[float, int, int]:
+        position = order.get(failure.worker, -1) if failure.worker is not None else -1
+        return (failure.at_s, _EXPLAINS.get(failure.cause.reason, 2), position)
+
+    return min(failures, key=rank, default=None)
+
+
+_EXPLAINS = {
+    Reason.RESTORE_FAILED: 0,
+    Reason.RESTORED_WRONG: 0,
+    Reason.LAUNCHER_LOST: 1,
+    Reason.WORKER_KILLED: 1,
+    Reason.WORKER_EXITED: 3,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- the workers
+
+
+def _trainers(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    for worker in run.members:
+        trainer = attempt.trainers.get(worker)
+        if trainer is None or trainer.phase is not TrainerPhase.EXITED:
+            continue
+        cause = _death(trainer)
+        if cause is not None:
+            at_s = trainer.exited_s if trainer.exited_s is not None else now_s
+            yield Failure(worker, cause, at_s)
+
+
+def _death(trainer: Trainer) -> Cause | None:
+    at_step = f" at step {trainer.reached_step}" if trainer.reached_step is not None else ""
+    if trainer.was_stopped:
+        return Cause(Reason.LAUNCHER_LOST, f"its launcher was told to end and stopped the trainer{at_step}")
+    if trainer.signal is not None:
+        name = _SIGNALS.get(trainer.signal, f"signal {trainer.signal}")
+        return Cause(Reason.WORKER_KILLED, f"its trainer was killed by {name}{at_step}")
+    if trainer.exit_code is None:
+        return Cause(Reason.LAUNCHER_LOST, f"its launcher died, and the trainer with it{at_step}")
+    if trainer.exit_code == 0:
+        return None
+    return Cause(Reason.WORKER_EXITED, f"its trainer ended with status {trainer.exit_code}{at_step}")
+
+
+def _starts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    late = [worker for worker in run.members if worker not in attempt.trainers]
+    due_s = attempt.opened_s + run.policy.start_s
+    if not late:
+        return
+    if now_s < due_s:
+        yield Look(due_s, f"for the trainer of {named(late)} to start")
+        return
+    detail = f"{named(late)} did not start a trainer within {run.policy.start_s:g} s"
+    yield Failure(late[0] if len(late) == 1 else None, Cause(Reason.START_TIMEOUT, detail), now_s)
+
+
+def _silence(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    for worker in run.members:
+        session = run.sessions.get(worker)
+        trainer = attempt.trainers.get(worker)
+        if session is None or session.connected or (trainer is not None and trainer.phase is TrainerPhase.EXITED):
+            continue
+        due_s = session.last_heard_s + run.policy.lost_s
+        if now_s < due_s:
+            yield Look(due_s, f"for the agent of {worker} to come back")
+            continue
+        detail = f"nothing has been heard of it for {run.policy.lost_s:g} s"
+        yield Failure(worker, Cause(Reason.WORKER_LOST, detail), now_s)
+
+
+# --------------------------------------------------------------------------------------------------------- the restores
+
+
+def _restores(attempt: Attempt) -> bool:
+    return attempt.is_steered and attempt.plan is not None and attempt.plan.kind is not PlanKind.FRESH
+
+
+def _bad_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    """A bad receipt counts once all are there, or a trainer has ended, or the grace is over."""
+    if not _restores(attempt) or attempt.plan is None:
+        return
+    bad: list[Failure] = []
+    for planned in attempt.plan.series:
+        for worker in run.members:
+            receipt = receipt_for(attempt, worker, planned)
+            cause = objection(receipt, planned) if receipt is not None else None
+            if receipt is not None and cause is not None:
+                bad.append(Failure(worker, cause, receipt.at_s))
+    if not bad:
+        return
+    due_s = min(failure.at_s for failure in bad) + RECEIPT_GRACE_S
+    has_ended = any(trainer.phase is TrainerPhase.EXITED for trainer in attempt.trainers.values())
+    if lacking(run, attempt) and now_s < due_s and not has_ended:
+        yield Look(due_s, f"for the receipts of {named(lacking(run, attempt))}, to know whose fault a bad one is")
+        return
+    yield from bad
+
+
+def _missing_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    """Members that do not restore, although others do, or although they or others have begun to train."""
+    if not _restores(attempt) or attempt.gate_opened_s is not None:
+        return
+    late = lacking(run, attempt)
+    stepped = [worker for worker in late if worker in attempt.first_steps]
+    if stepped:
+        detail = "it made its first step without having restored the plan's checkpoint"
+        yield Failure(stepped[0], Cause(Reason.NOT_RESTORED, detail), attempt.first_steps[stepped[0]])
+    times = [receipt.at_s for receipt in attempt.receipts.values()] + list(attempt.entered.values())
+    if not late or not times:
+        return
+    due_s, limit_s = min(times) + run.policy.gate_s, run.policy.gate_s
+    if set(late) <= set(attempt.entered) and len(late) < len(run.members):
+        due_s, limit_s = min(due_s, max(times) + ENTERED_GRACE_S), ENTERED_GRACE_S
+    if now_s < due_s:
+        yield Look(due_s, f"for {named(late)} to restore the plan's checkpoint")
+        return
+    went = [worker for worker in late if worker in attempt.entered]
+    who = f"{named(went)} began to train" if went else f"{named(late)} gave no receipt"
+    detail = f"{who} without having restored the plan's checkpoint, and did not within {limit_s:g} s"
+    yield Failure(late[0] if len(late) == 1 else None, Cause(Reason.NOT_RESTORED, detail), now_s)
+
+
+_CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (
+    _trainers,
+    _starts,
+    _silence,
+    _bad_receipts,
+    _missing_receipts,
+)
+
+
+def describe(worker: WorkerId | None, cause: Cause) -> str:
+    """A failure as one sentence."""
+    return f"{worker}: {cause.detail}" if worker is not None else cause.detail

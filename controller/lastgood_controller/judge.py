@@ -1,0 +1,396 @@
+"""What is to be thought of each checkpoint: an ordered chain of small rules, each of which may object.
+
+The first objection that settles a checkpoint makes it Bad; otherwise the first thing that is still awaited keeps it
+Pending; a checkpoint to which no rule objects is Good. Nothing is decided here about attempts, and nothing is guessed:
+what is not known yet is Pending, and every Pending has a deadline.
+
+A verdict that was settled never becomes Pending again. A Good one becomes Bad by evidence about its bytes or its values
+only, never because somebody fell silent; one that was Incomplete or Unreadable becomes Good when what it lacked comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from lastgood.manifest import Manifest
+from lastgood.reasons import Reason
+from lastgood_controller import agreement, readers, savers
+from lastgood_controller.lineage import ADOPTED, planned_for, predecessors
+from lastgood_controller.model import (
+    Attempt,
+    Cause,
+    Checkpoint,
+    PlanKind,
+    Purpose,
+    Quarantined,
+    Receipt,
+    Run,
+    SaveId,
+    SaveReport,
+    SeriesId,
+    Standing,
+    Verdict,
+    VerdictReached,
+    Verification,
+    WorkerId,
+    apply,
+)
+from lastgood_controller.step import named
+
+#: Reasons that say nothing against the list of variables that a checkpoint's manifest gives.
+_BYTES_ONLY = frozenset({Reason.CORRUPT, Reason.TORN, Reason.UNREADABLE, Reason.VANISHED})
+#: What never changes again, so that a long run's history costs nothing to judge.
+_FINAL = frozenset({Reason.VANISHED, Reason.QUARANTINED})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One checkpoint, and all that its rules look at. primary: the report of the files that count, where known."""
+
+    run: Run
+    checkpoint: Checkpoint
+    attempt: Attempt | None
+    manifests: Mapping[str, Manifest]
+    missing: tuple[WorkerId, ...]
+    primary: SaveReport | None
+    now_s: float
+
+    @property
+    def over_s(self) -> float | None:
+        """Since when the attempt can't save any more."""
+        return savers.saving_over_s(self.run, self.attempt)
+
+    @property
+    def was_good(self) -> bool:
+        return self.checkpoint.verdict.standing is Standing.GOOD
+
+
+def judge(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> tuple[VerdictReached | Quarantined, ...]:
+    """What differs from what is recorded; () once that has been applied.
+
+    manifests: what each digest stands for, as far as it has been delivered.
+    """
+    reached: list[VerdictReached | Quarantined] = []
+    for quarantine in _quarantines(run):
+        reached.append(quarantine)
+        run = apply(run, quarantine, now_s)
+    overwritten = _overwritten(run)
+    for save in sorted(run.checkpoints, key=lambda each: (each.attempt, each.ordinal, each.series)):
+        checkpoint = run.checkpoints[save]
+        if _is_final(checkpoint):
+            continue
+        verdict = _verdict(_case(run, checkpoint, manifests, now_s), overwritten.get(save))
+        if verdict != checkpoint.verdict:
+            event = VerdictReached(save, verdict)
+            reached.append(event)
+            run = apply(run, event, now_s)
+    return tuple(reached)
+
+
+def due_times(run: Run) -> Iterator[float]:
+    """Times at which a Pending checkpoint may settle although no fact has come; some may have passed."""
+    for checkpoint in run.checkpoints.values():
+        if checkpoint.verdict.standing is not Standing.PENDING:
+            continue
+        silent = tuple(m for m in run.members if m not in checkpoint.reports)
+        yield savers.reports_due_s(run, checkpoint, silent)
+        yield _manifests_due_s(run, checkpoint)
+
+
+# ----------------------------------------------------------------------------------------------------------- the chain
+
+
+def _verdict(case: Case, overwritten: Cause | None) -> Verdict:
+    checkpoint = case.checkpoint
+    found = checkpoint.verification
+    medium = checkpoint.verdict.medium or (found.medium if found is not None else None)
+    witnesses = len(checkpoint.reports)
+    for objection in _ADOPTED_RULES if checkpoint.save.attempt == ADOPTED else _BAD_RULES:
+        cause = overwritten if objection is _is_gone and overwritten is not None else objection(case)
+        if cause is not None:
+            causes = found.faults if objection is _has_faults and found is not None and found.faults else (cause,)
+            return Verdict(Standing.BAD, causes, witnesses, medium)
+    for awaited in _PENDING_RULES if checkpoint.save.attempt != ADOPTED else (_awaits_reread,):
+        cause = awaited(case)
+        if cause is not None:
+            is_settled = checkpoint.verdict.standing is not Standing.PENDING
+            return checkpoint.verdict if is_settled else Verdict(Standing.PENDING, (cause,), witnesses, medium)
+    return Verdict(Standing.GOOD, (), witnesses, medium)
+
+
+def _is_quarantined(case: Case) -> Cause | None:
+    return case.checkpoint.quarantine
+
+
+def _failed_somewhere(case: Case) -> Cause | None:
+    if not case.checkpoint.failed:
+        return None
+    worker = min(case.checkpoint.failed)
+    return Cause(Reason.INCOMPLETE, f"the save failed on {worker}: {case.checkpoint.failed[worker]}")
+
+
+def _diverged(case: Case) -> Cause | None:
+    reports = case.checkpoint.reports
+    steps = {worker: report.step for worker, report in reports.items() if report.step is not None}
+    if len(set(steps.values())) > 1:
+        told = ", ".join(f"{worker} at step {step}" for worker, step in sorted(steps.items()))
+        return Cause(Reason.DIVERGED, f"the workers saved different steps as one checkpoint: {told}")
+    known = {w: case.manifests[r.manifest_digest] for w, r in reports.items() if r.manifest_digest in case.manifests}
+    return agreement.disagreement(known)
+
+
+def _lost_variables(case: Case) -> Cause | None:
+    own = case.manifests.get(case.primary.manifest_digest) if case.primary is not None else None
+    before = _predecessor(case)
+    if own is None or before is None:
+        return None
+    report = before.primary(case.run.members)
+    former = case.manifests.get(report.manifest_digest) if report is not None else None
+    lost = agreement.lost_variables(former, own) if former is not None else ()
+    if not lost or report is None:
+        return None
+    many = f"{len(lost)} variable{'s' if len(lost) > 1 else ''}"
+    return Cause(Reason.VARIABLES_LOST, f"it lacks {many} that {report.prefix} before it had: {named(lost)}")
+
+
+def _is_gone(case: Case) -> Cause | None:
+    if not case.checkpoint.removed:
+        return None
+    where = f" from {case.primary.prefix}" if case.primary is not None else ""
+    return Cause(Reason.VANISHED, f"it was removed{where}")
+
+
+def _has_faults(case: Case) -> Cause | None:
+    report = case.primary
+    found = _believed_reading(case)
+    if report is None or found is None:
+        return None
+    if found.faults:
+        return found.faults[0]
+    if found.manifest_digest == report.manifest_digest:
+        return None
+    return Cause(
+        Reason.VANISHED,
+        f"{report.prefix} should hold {report.manifest_digest[:12]} and holds {found.manifest_digest[:12]} now",
+    )
+
+
+def _is_unread(case: Case) -> Cause | None:
+    """Nobody could read it: after the save, or, later on, for a plan."""
+    checkpoint = case.checkpoint
+    attempt = readers.newest_reread(case.run, checkpoint)
+    if attempt is not None:
+        is_spent = readers.reading(case.run, checkpoint, Purpose.REREAD, attempt, case.now_s).is_spent
+    elif case.was_good or case.primary is None or checkpoint.save.attempt == ADOPTED:
+        is_spent = False
+    else:
+        number = checkpoint.save.attempt
+        is_spent = readers.reading(case.run, checkpoint, Purpose.JUDGE, number, case.now_s).is_spent
+    if not is_spent:
+        return None
+    limit_s = case.run.policy.verify_s
+    return Cause(Reason.UNREADABLE, f"nobody has read its bytes within {limit_s:g} s, in {readers.MAX_TRIES} tries")
+
+
+def _is_incomplete(case: Case) -> Cause | None:
+    if case.was_good or not case.missing:
+        return None
+    if case.now_s < savers.reports_due_s(case.run, case.checkpoint, case.missing):
+        return None
+    when = "its attempt ended before that" if case.over_s is not None else f"{case.run.policy.report_s:g} s have passed"
+    return Cause(Reason.INCOMPLETE, f"{named(case.missing)} did not report this save; {when}")
+
+
+def _lacks_manifest(case: Case) -> Cause | None:
+    if case.was_good or case.over_s is None or case.now_s < _manifests_due_s(case.run, case.checkpoint):
+        return None
+    lacking = _undelivered(case)
+    return Cause(Reason.INCOMPLETE, f"what {named(lacking)} saved was never told in full") if lacking else None
+
+
+def _is_not_durable(case: Case) -> Cause | None:
+    if case.primary is None or case.primary.durable:
+        return None
+    return Cause(Reason.INCOMPLETE, f"{case.primary.prefix} could not be written through to the disk")
+
+
+def _is_unproven(case: Case) -> Cause | None:
+    """Its attempt ended, or is unknown, and never proved what it had restored."""
+    if case.was_good or (case.attempt is not None and case.attempt.gate_opened_s is not None):
+        return None
+    if case.attempt is not None and case.over_s is None:
+        return None
+    return Cause(Reason.INCOMPLETE, "its attempt ended before every worker had proven what it restored")
+
+
+def _awaits_reports(case: Case) -> Cause | None:
+    if case.missing or case.primary is None:
+        return Cause(Reason.AWAITING_REPORTS, f"of {named(case.missing)}")
+    return None
+
+
+def _awaits_manifest(case: Case) -> Cause | None:
+    lacking = _undelivered(case)
+    return Cause(Reason.AWAITING_MANIFEST, f"of {named(lacking)}") if lacking else None
+
+
+def _awaits_verification(case: Case) -> Cause | None:
+    if _believed_reading(case) is None:
+        return Cause(Reason.AWAITING_VERIFICATION, "its bytes have not been read again yet")
+    return None
+
+
+def _awaits_reread(case: Case) -> Cause | None:
+    attempt = readers.newest_reread(case.run, case.checkpoint)
+    if attempt is None:
+        return None
+    if readers.reading(case.run, case.checkpoint, Purpose.REREAD, attempt, case.now_s).answer is None:
+        return Cause(Reason.AWAITING_VERIFICATION, f"it is being read again for attempt {attempt}")
+    return None
+
+
+def _awaits_receipts(case: Case) -> Cause | None:
+    if case.attempt is not None and case.attempt.gate_opened_s is None:
+        return Cause(Reason.AWAITING_RECEIPTS, f"attempt {case.attempt.number} has not proven what it restored")
+    return None
+
+
+_BAD_RULES: tuple[Callable[[Case], Cause | None], ...] = (
+    _is_quarantined,
+    _failed_somewhere,
+    _diverged,
+    _lost_variables,
+    _is_gone,
+    _has_faults,
+    _is_unread,
+    _is_incomplete,
+    _lacks_manifest,
+    _is_not_durable,
+    _is_unproven,
+)
+_ADOPTED_RULES = (_is_quarantined, _is_gone, _has_faults, _is_unread)
+_PENDING_RULES = (_awaits_reports, _awaits_manifest, _awaits_verification, _awaits_reread, _awaits_receipts)
+
+
+# -------------------------------------------------------------------------------------------------------- what it needs
+
+
+def _case(run: Run, checkpoint: Checkpoint, manifests: Mapping[str, Manifest], now_s: float) -> Case:
+    attempt = run.attempt_numbered(checkpoint.save.attempt)
+    is_adopted = checkpoint.save.attempt == ADOPTED
+    missed = () if is_adopted else savers.missing(run, checkpoint, now_s)
+    report = savers.primary(run, checkpoint, missed)
+    return Case(run, checkpoint, attempt, manifests, missed, report, now_s)
+
+
+def _is_final(checkpoint: Checkpoint) -> bool:
+    verdict = checkpoint.verdict
+    is_kept = checkpoint.removed or checkpoint.quarantine is not None
+    return is_kept and verdict.standing is Standing.BAD and verdict.causes[0].reason in _FINAL
+
+
+def _believed_reading(case: Case) -> Verification | None:
+    """The newest reading of the primary's files that counts, whatever it was made for."""
+    found = case.checkpoint.verification
+    task = case.run.tasks.get(found.task_id) if found is not None else None
+    if found is None or task is None or case.primary is None or task.prefix != case.primary.prefix:
+        return None
+    return readers.reading(case.run, case.checkpoint, task.purpose, task.attempt, case.now_s).answer
+
+
+def _undelivered(case: Case) -> tuple[WorkerId, ...]:
+    reports = case.checkpoint.reports
+    return tuple(sorted(w for w, report in reports.items() if report.manifest_digest not in case.manifests))
+
+
+def _manifests_due_s(run: Run, checkpoint: Checkpoint) -> float:
+    over_s = savers.saving_over_s(run, run.attempt_numbered(checkpoint.save.attempt)) or 0.0
+    came_s = max([checkpoint.first_report_s, *(report.at_s for report in checkpoint.reports.values())])
+    known = [run.sessions[w].known_since_s for w in checkpoint.reports if w in run.sessions]
+    return max([over_s, came_s, *known]) + run.policy.report_s
+
+
+def _predecessor(case: Case) -> Checkpoint | None:
+    """The nearest checkpoint before it on its lineage whose list of variables can be trusted."""
+    for earlier in predecessors(case.run, case.checkpoint.save):
+        verdict = earlier.verdict
+        is_trusted = verdict.standing is Standing.BAD and {cause.reason for cause in verdict.causes} <= _BYTES_ONLY
+        if verdict.standing is Standing.GOOD or is_trusted:
+            return earlier
+    return None
+
+
+def _overwritten(run: Run) -> dict[SaveId, Cause]:
+    """Checkpoints at whose prefix something else was saved later."""
+    adopters = {
+        planned.save: attempt.number
+        for attempt in reversed(run.attempts)
+        if attempt.plan is not None and attempt.plan.kind is PlanKind.ADOPT
+        for planned in attempt.plan.series
+    }
+    newest: dict[str, tuple[Checkpoint, SaveReport]] = {}
+    gone: dict[SaveId, Cause] = {}
+
+    def age(checkpoint: Checkpoint) -> tuple[int, int, float]:
+        save = checkpoint.save
+        is_adopted = save.attempt == ADOPTED
+        written = adopters.get(save, 0) if is_adopted else save.attempt
+        return (written, 0 if is_adopted else save.ordinal, checkpoint.first_report_s)
+
+    for checkpoint in sorted(run.checkpoints.values(), key=age):
+        report = _own_files(run, checkpoint)
+        if report is None:
+            continue
+        former = newest.get(report.prefix)
+        if former is not None and former[1].manifest_digest != report.manifest_digest:
+            gone[former[0].save] = Cause(
+                Reason.VANISHED, f"{report.prefix} was written again by save {checkpoint.save}"
+            )
+        newest[report.prefix] = (checkpoint, report)
+    return gone
+
+
+def _own_files(run: Run, checkpoint: Checkpoint) -> SaveReport | None:
+    """The report of the files that this save wrote, as far as it can be told without waiting."""
+    if checkpoint.save.attempt == ADOPTED or not run.members or run.members[0] in checkpoint.reports:
+        return checkpoint.primary(run.members)
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------- quarantine
+
+
+def _quarantines(run: Run) -> Iterator[Quarantined]:
+    """A planned checkpoint that every member failed to restore, in the same way: then it is the checkpoint's fault."""
+    for attempt in run.attempts:
+        if attempt.plan is None or not attempt.is_steered:
+            continue
+        for planned in attempt.plan.series:
+            checkpoint = run.checkpoints.get(planned.save)
+            cause = _shared_fault(run, attempt, planned.series, planned.manifest_digest)
+            if cause is not None and checkpoint is not None and checkpoint.quarantine is None:
+                yield Quarantined(planned.manifest_digest, cause)
+
+
+def _shared_fault(run: Run, attempt: Attempt, series: SeriesId, digest: str) -> Cause | None:
+    receipts: list[Receipt] = []
+    for worker in run.members:
+        own = [
+            receipt
+            for (who, asked), receipt in attempt.receipts.items()
+            if who == worker and (planned := planned_for(attempt, asked)) is not None and planned.series == series
+        ]
+        receipts += own[-1:]
+    if len(receipts) < len(run.members) or not receipts:
+        return None
+    if all(receipt.error for receipt in receipts):
+        detail = f"in attempt {attempt.number} no worker could restore it: {receipts[0].error}"
+        return Cause(Reason.QUARANTINED, detail)
+    if any(receipt.error or receipt.is_good or receipt.manifest_digest != digest for receipt in receipts):
+        return None
+    keys = {frozenset(receipt.left_at_initial + receipt.wrong_value) for receipt in receipts}
+    if len(keys) > 1:
+        return None
+    detail = f"in attempt {attempt.number} every worker restored it with the same variables wrong or left out: "
+    return Cause(Reason.QUARANTINED, detail + named(sorted(keys.pop())))

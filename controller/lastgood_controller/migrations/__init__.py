@@ -1,0 +1,1 @@
+"""How the controller's database came to be what it is: Alembic migrations, run when a controller opens its store."""

@@ -1,0 +1,355 @@
+"""One line for people about each event of a journal: what the live display and `lastgood watch` print.
+
+Pure. A line says who, what, and at which step, in the words of `model`; a checkpoint is called by the last part of its
+prefix and its step, since that is what an operator sees in the directory. The run before the event gives the names that
+an event itself does not carry.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from typing import assert_never
+
+from lastgood_controller.model import (
+    AttemptEnded,
+    AttemptFailed,
+    AttemptOpened,
+    CallEntered,
+    Cause,
+    CheckpointsRemoved,
+    DirectoryListed,
+    Event,
+    FirstStepDone,
+    GateOpened,
+    HookFailed,
+    Medium,
+    Plan,
+    PlanDecided,
+    PlanKind,
+    PlannedSeries,
+    Purpose,
+    Quarantined,
+    Receipt,
+    ReceiptGiven,
+    RestoreLeftAlone,
+    Run,
+    RunEnded,
+    RunOpened,
+    SaveFailed,
+    SaveId,
+    SaveReport,
+    SaveReported,
+    Standing,
+    SteeringLost,
+    StopAsked,
+    StrategyMade,
+    Trainer,
+    TrainerChanged,
+    TrainerPhase,
+    VerdictReached,
+    Verification,
+    Verified,
+    VerifyAsked,
+    WorkerConnected,
+    WorkerDisconnected,
+    WorkerId,
+    WorkerLost,
+)
+
+_MAX_LINE_CHARS = 600
+_SHOWN = 3
+
+_HOW_READ = {
+    Medium.PEER: "from another host",
+    Medium.DISK: "past the page cache",
+    Medium.CACHE: "from the page cache",
+}
+
+
+def narrate(before: Run | None, event: Event) -> str:
+    """One line about an event; before: the run that it happened to, None for a run's first event."""
+    text = " ".join(_narrate(before or Run(run_id="", job=""), event).split())
+    return text if len(text) <= _MAX_LINE_CHARS else text[: _MAX_LINE_CHARS - 1] + "…"
+
+
+def _narrate(run: Run, event: Event) -> str:
+    match event:
+        case RunOpened():
+            return _run_opened(run, event)
+        case WorkerConnected():
+            return _connected(run, event)
+        case WorkerDisconnected():
+            return f"agent of {event.worker} is away; its trainer trains on"
+        case WorkerLost():
+            return f"{event.worker} lost: {event.detail}"
+        case TrainerChanged():
+            return _trainer_changed(run, event)
+        case StrategyMade():
+            return f"{event.worker} made a {event.strategy} ({_count(event.replicas, 'replica')})"
+        case SaveReported():
+            return _save_reported(event)
+        case SaveFailed():
+            return f"{event.worker} could not save {_base(event.prefix)}: {event.error}"
+        case VerifyAsked():
+            task = event.task
+            what = f"{_named_by(run, task.save, task.prefix)}: {task.reader} is asked to read its bytes"
+            return f"{what} once more for attempt {task.attempt}" if task.purpose is Purpose.REREAD else what
+        case Verified():
+            return _verified(run, event.verification)
+        case VerdictReached():
+            return _verdict(run, event)
+        case Quarantined():
+            return f"{_of_digest(run, event.manifest_digest)} quarantined, it is never planned again: {event.cause}"
+        case CheckpointsRemoved():
+            return f"{event.worker} removed {_listed(map(_base, event.prefixes))}"
+        case DirectoryListed():
+            return _listed_directory(event)
+        case AttemptOpened():
+            return _attempt_opened(run, event)
+        case PlanDecided():
+            return _plan(event.attempt, event.plan)
+        case ReceiptGiven():
+            return _receipt(run, event)
+        case CallEntered():
+            return f"{event.worker} entered {event.function} without having restored"
+        case GateOpened():
+            return f"gate of attempt {event.attempt} open: {_proof(run, event.attempt)}"
+        case FirstStepDone():
+            at = "" if event.step is None else f" (step {event.step})"
+            return f"{event.worker} did the first step of attempt {event.attempt}{at}"
+        case HookFailed():
+            times = "" if event.count <= 1 else f" ({event.count} times in this attempt)"
+            return f"hook {event.hook} failed on {event.worker}{times}: {event.error}; training goes on"
+        case SteeringLost():
+            what = f"hook {event.hook} failed on {event.worker}: {event.error}"
+            return f"attempt {event.attempt} is Unsteered, nobody is steered in it: {what}"
+        case RestoreLeftAlone():
+            return f"{event.worker} restored {event.prefix} on its own account: left alone"
+        case AttemptFailed():
+            failure = event.failure
+            who = "" if failure.worker is None or str(failure.worker) in failure.cause.detail else f"{failure.worker} "
+            return f"attempt {event.number} failed: {who}{failure.cause}; the gang is stopped"
+        case AttemptEnded():
+            return f"attempt {event.number} ended: every trainer is gone"
+        case StopAsked():
+            return f"{event.who or 'somebody'} asked the run to stop: {event.why or 'no reason given'}"
+        case RunEnded():
+            return f"run ended ({event.cause})"
+        case _:
+            assert_never(event)
+
+
+# ------------------------------------------------------------------------------------------------------------- workers
+
+
+def _run_opened(run: Run, event: RunOpened) -> str:
+    policy = event.policy
+    steering = "steering" if policy.steering else "observing only"
+    budget = f"at most {_count(policy.max_restarts, 'restart')} without progress"
+    by = f" by {event.who}" if event.who else ""
+    if not run.run_id:
+        return f"run of {event.job} opened{by}: {steering}, {budget}"
+    return f"run of {event.job} opened again{by}: {steering}, {budget}, counted afresh"
+
+
+def _connected(run: Run, event: WorkerConnected) -> str:
+    known = run.sessions.get(event.worker)
+    host = f" on {event.session.host}" if event.session.host else ""
+    has = {
+        TrainerPhase.NONE: "no trainer yet",
+        TrainerPhase.RUNNING: f"its trainer runs attempt {event.trainer.attempt}",
+        TrainerPhase.EXITED: f"its trainer of attempt {event.trainer.attempt} has ended",
+    }[event.trainer.phase]
+    if known is None:
+        return f"{event.worker} connected{host}: {has}"
+    if event.session.launcher_session > known.launcher_session:
+        return f"{event.worker} has a new launcher{host}: {has}"
+    if event.session.agent_session > known.agent_session:
+        return f"{event.worker} has a new agent{host}: {has}"
+    return f"agent of {event.worker} is back: {has}"
+
+
+def _trainer_changed(run: Run, event: TrainerChanged) -> str:
+    trainer, worker = event.trainer, event.worker
+    if trainer.phase is TrainerPhase.RUNNING:
+        return f"{worker} started attempt {trainer.attempt} (pid {trainer.pid})"
+    if trainer.phase is TrainerPhase.NONE:
+        return f"{worker} has no trainer"
+    at = _at_step(trainer)
+    if trainer.was_stopped:
+        return f"{worker} stopped{at}"
+    if trainer.signal is not None:
+        return f"{worker} killed by {_signal_name(trainer.signal)}{at}"
+    if trainer.exit_code == 0:
+        return f"{worker} finished{at}"
+    last = next((line for line in reversed(trainer.last_lines) if line.strip()), "")
+    return f"{worker} exited with status {trainer.exit_code}{at}" + (f": {last.strip()[:200]}" if last else "")
+
+
+def _at_step(trainer: Trainer) -> str:
+    return "" if trainer.reached_step is None else f" at step {trainer.reached_step}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def _save_reported(event: SaveReported) -> str:
+    report = event.report
+    synced = "" if report.durable else ", not yet on disk"
+    lacks = f"; not in it: {_listed(report.unsaved_variables)}" if report.unsaved_variables else ""
+    return f"{report.worker} saved {_named(report)} in {report.save_duration_s:.2f} s{synced}{lacks}"
+
+
+def _verified(run: Run, verification: Verification) -> str:
+    task = run.tasks.get(verification.task_id)
+    name = _base(verification.prefix) if task is None else _named_by(run, task.save, verification.prefix)
+    how = f"read by {verification.reader} {_HOW_READ[verification.medium]}"
+    if verification.faults:
+        return f"{name} is damaged, {how}: {_causes(verification.faults)}"
+    size, duration = _size(verification.bytes_read), f"{verification.duration_s:.2f} s"
+    return f"{name} is whole: {size} {how} in {duration}"
+
+
+def _verdict(run: Run, event: VerdictReached) -> str:
+    name, verdict = _named_by(run, event.save), event.verdict
+    if verdict.standing is not Standing.GOOD:
+        return f"{name} {verdict.standing.value}: {_causes(verdict.causes)}"
+    checkpoint = run.checkpoints.get(event.save)
+    verification = None if checkpoint is None else checkpoint.verification
+    agree = f"{_count(verdict.witnesses, 'worker')} {'agrees' if verdict.witnesses == 1 else 'agree'}"
+    if verdict.medium is None:
+        return f"{name} Good: {agree}"
+    reader = "" if verification is None else f" by {verification.reader}"
+    return f"{name} Good: {agree}, read{reader} {_HOW_READ[verdict.medium]}"
+
+
+def _listed_directory(event: DirectoryListed) -> str:
+    found = event.listing.checkpoints
+    where = f"{event.worker} looked into {event.listing.directory}"
+    if not found:
+        return f"{where}: no checkpoint there"
+    whole = [each for each in found if not each.faults]
+    damaged = [f"{_base(each.prefix)} {_causes(each.faults)}" for each in found if each.faults]
+    parts = [f"{_base(each.prefix)}{_step(each.step)} is whole" for each in whole[:_SHOWN]]
+    return f"{where}: {_listed([*parts, *damaged], 2 * _SHOWN)}"
+
+
+def _named(report: SaveReport) -> str:
+    return f"{_base(report.prefix)}{_step(report.step)}"
+
+
+def _named_by(run: Run, save: SaveId, prefix: str = "") -> str:
+    """What people call a save: the last part of its prefix, and its step."""
+    checkpoint = run.checkpoints.get(save)
+    report = None if checkpoint is None else checkpoint.primary(run.members)
+    if report is not None:
+        return _named(report)
+    return _base(prefix) if prefix else f"save {save.ordinal} of attempt {save.attempt}"
+
+
+def _of_digest(run: Run, digest: str) -> str:
+    reports = (report for checkpoint in run.checkpoints.values() for report in checkpoint.reports.values())
+    report = next((report for report in reports if report.manifest_digest == digest), None)
+    return f"checkpoint {digest[:12]}" if report is None else _named(report)
+
+
+# ------------------------------------------------------------------------------------------------------------ attempts
+
+
+def _attempt_opened(run: Run, event: AttemptOpened) -> str:
+    gang = _count(len(event.addresses), "worker")
+    is_restart = any(earlier.failure for earlier in run.attempts[-1:])
+    which = f" (restart {run.restarts + 1})" if is_restart else ""
+    return f"attempt {event.number} opened{which}: {gang} to start" + ("" if event.steering else ", observed only")
+
+
+def _plan(attempt: int, plan: Plan) -> str:
+    why = f": {plan.why}" if plan.why else ""
+    if plan.kind is PlanKind.FRESH:
+        return f"plan: attempt {attempt} starts fresh{why}"
+    verb = "restores" if plan.kind is PlanKind.RESTORE else "adopts"
+    return f"plan: attempt {attempt} {verb} {_listed(map(_planned, plan.series))}{why}"
+
+
+def _planned(planned: PlannedSeries) -> str:
+    prefix = next(iter(planned.prefixes.values()), "")
+    return (_base(prefix) if prefix else f"save {planned.save}") + _step(planned.step)
+
+
+def _receipt(run: Run, event: ReceiptGiven) -> str:
+    receipt = event.receipt
+    name = f"{_base(receipt.prefix)}{_planned_step(run, event)}" if receipt.prefix else "nothing"
+    if receipt.error:
+        return f"{receipt.worker} could not restore {name}: {receipt.error}"
+    if not receipt.is_good:
+        return f"{receipt.worker} restored {name} wrongly: {_what_is_wrong(receipt)}"
+    if not receipt.prefix:
+        return f"{receipt.worker} restored nothing"
+    later = f", {receipt.deferred} to be compared when they are made" if receipt.deferred else ""
+    return f"{receipt.worker} restored {name}: {_count(receipt.restored, 'value')} as in the manifest{later}"
+
+
+def _what_is_wrong(receipt: Receipt) -> str:
+    parts = []
+    if receipt.wrong_value:
+        parts.append(f"{len(receipt.wrong_value)} with another value ({_listed(receipt.wrong_value)})")
+    if receipt.left_at_initial:
+        parts.append(f"{len(receipt.left_at_initial)} left at the initial value ({_listed(receipt.left_at_initial)})")
+    return "; ".join(parts)
+
+
+def _planned_step(run: Run, event: ReceiptGiven) -> str:
+    attempt = run.attempt_numbered(event.attempt)
+    planned = attempt.plan.series if attempt is not None and attempt.plan is not None else ()
+    steps = (each.step for each in planned if each.manifest_digest == event.receipt.manifest_digest)
+    return _step(next(steps, None))
+
+
+def _proof(run: Run, number: int) -> str:
+    attempt = run.attempt_numbered(number)
+    plan = None if attempt is None else attempt.plan
+    if attempt is None or plan is None or not attempt.is_steered:
+        return "nobody is steered, training goes on"
+    if plan.kind is PlanKind.FRESH:
+        return "nothing was to be restored, training begins"
+    step = "" if plan.step is None else f", training goes on from step {plan.step}"
+    return f"{_count(len(run.members), 'worker')} proved what they restored{step}"
+
+
+# --------------------------------------------------------------------------------------------------------------- words
+
+
+def _base(prefix: str) -> str:
+    return prefix.rstrip("/").rpartition("/")[2] or prefix
+
+
+def _step(step: int | None) -> str:
+    return "" if step is None else f" (step {step})"
+
+
+def _causes(causes: Iterable[Cause]) -> str:
+    return "; ".join(map(str, causes)) or "no reason given"
+
+
+def _listed(items: Iterable[str | WorkerId], shown: int = _SHOWN) -> str:
+    names = [str(item) for item in items]
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1e3:.1f} kB"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.2f} GB"

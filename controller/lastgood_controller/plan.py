@@ -1,0 +1,262 @@
+"""What to do next with a run: open attempts, plan them, open their gate, stop them, end the run.
+
+`decide` looks at one run at one moment and returns either decisions, or what it waits for and until when. It never
+acts: the reconciler journals the decisions, applies them, and asks judge and `decide` again until there are none.
+The judge goes first each time: what is Good is taken from the recorded verdicts.
+
+The life of a run: gather -> open an attempt -> plan it -> gate -> training -> (failure -> stop -> back-off -> open the
+next | all ended with status 0 -> end). Every wait for somebody has a deadline; only training itself may last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lastgood.reasons import Reason
+from lastgood_controller import choice, judge, readers
+from lastgood_controller.failures import Look, describe, findings, first_failure
+from lastgood_controller.model import (
+    Attempt,
+    AttemptEnded,
+    AttemptFailed,
+    AttemptOpened,
+    Cause,
+    Decision,
+    Failure,
+    GateOpened,
+    PlanKind,
+    Run,
+    RunEnded,
+    Standing,
+    TrainerPhase,
+    WorkerId,
+    WorkerLost,
+)
+from lastgood_controller.receipts import lacking
+from lastgood_controller.step import Step as Step
+from lastgood_controller.step import named
+
+#: A worker that was told to start and then to stop says nothing when it never started: silence for so long, with its
+#: agent there, is its word. Its launcher never runs two trainers at once in any case.
+UNSTARTED_GRACE_S = 3.0
+#: How many of a worker's last lines the end of a run quotes.
+LINES_SHOWN = 5
+
+
+def decide(run: Run, now_s: float) -> Step:
+    """The next decisions for a run, or what is waited for. The same run at the same time: the same step."""
+    if run.end is not None:
+        return Step()
+    task = readers.ask_judgement(run, now_s)
+    if task is not None:
+        return Step((task,))
+    step = _next(run, now_s)
+    if step.decisions:
+        return step
+    return step.no_later_than((*judge.due_times(run), *readers.due_times(run, now_s)), now_s)
+
+
+def _next(run: Run, now_s: float) -> Step:
+    attempt = run.attempt
+    if attempt is None or not attempt.is_live:
+        return _between_attempts(run, now_s)
+    if attempt.failure is not None:
+        return _stopping(run, attempt, attempt.failure, now_s)
+    if _has_finished(run, attempt):
+        return _finish(run, attempt)
+    if run.stop_asked is not None:
+        return _one(AttemptFailed(attempt.number, Failure(None, run.stop_asked, now_s)))
+    return _running(run, attempt, now_s)
+
+
+def _one(*decisions: Decision) -> Step:
+    return Step(decisions)
+
+
+# ----------------------------------------------------------------------------------------------------- between attempts
+
+
+def _between_attempts(run: Run, now_s: float) -> Step:
+    end = _reason_to_end(run)
+    if end is not None:
+        return _one(end)
+    last = run.attempt
+    rested_s = (last.ended_s or 0.0) + back_off_s(run) if last is not None else run.opened_s
+    if now_s < rested_s:
+        return Step(waiting=f"{back_off_s(run):g} s to pass before the next restart", deadline_s=rested_s)
+    return _gather(run, now_s)
+
+
+def _reason_to_end(run: Run) -> RunEnded | None:
+    """Why no further attempt is made; None when one is. What happened before the run was reopened counts no more."""
+    if run.stop_asked is not None:
+        return RunEnded(run.stop_asked, exit_status=1)
+    last = run.attempt
+    if last is None or last.ended_s is None or last.ended_s < run.opened_s:
+        return None
+    if last.failure is None:
+        return _finished(run)
+    if last.failure.cause.reason is Reason.NO_GOOD_CHECKPOINT:
+        return RunEnded(last.failure.cause, exit_status=1)
+    if run.failures_in_a_row > run.policy.max_restarts:
+        return RunEnded(Cause(Reason.BUDGET_SPENT, _budget_sentence(run, last, last.failure)), exit_status=1)
+    return None
+
+
+def back_off_s(run: Run) -> float:
+    """The pause before the next attempt: none after the first failure in a row, then doubling."""
+    doublings = run.failures_in_a_row - 2
+    return run.policy.back_off_s * 2.0 ** min(doublings, 30) if doublings >= 0 else 0.0
+
+
+def _budget_sentence(run: Run, last: Attempt, failure: Failure) -> str:
+    count, allowed = run.failures_in_a_row, run.policy.max_restarts
+    told = f"{count} attempts in a row failed without a new good checkpoint (restarts allowed: {allowed})"
+    lines = [f"{told}. The last one: {describe(failure.worker, failure.cause)}"]
+    for worker in sorted(last.trainers, key=lambda each: each != failure.worker):
+        said = last.trainers[worker].last_lines[-LINES_SHOWN:]
+        lines += [f"last lines of {worker}:", *(f"  {line}" for line in said)] if said else []
+    return "\n".join(lines)
+
+
+def _gather(run: Run, now_s: float) -> Step:
+    """Opens the next attempt once every member is there, has nothing running, and offers an address."""
+    absent = [member for member in run.members if not _is_ready(run, member)]
+    if run.members and not absent:
+        addresses = {member: run.sessions[member].next_address for member in run.members}
+        return _one(AttemptOpened(run.highest_attempt + 1, addresses, run.policy.steering))
+    last_s = run.attempt.ended_s or 0.0 if run.attempt is not None else 0.0
+    changes = [run.sessions[member].known_since_s for member in absent if member in run.sessions]
+    due_s = max([run.opened_s, last_s, *changes]) + run.policy.gather_s
+    if now_s < due_s:
+        return Step(waiting=f"for {named(absent) if absent else 'the first worker'} to be ready", deadline_s=due_s)
+    told = "; ".join(_why_not_ready(run, member) for member in absent[:5]) or "no worker has come"
+    detail = f"the gang was not complete within {run.policy.gather_s:g} s: {told}. Start the missing workers again"
+    return _one(RunEnded(Cause(Reason.START_TIMEOUT, detail), exit_status=1))
+
+
+def _is_ready(run: Run, member: WorkerId) -> bool:
+    session = run.sessions.get(member)
+    return bool(session and session.connected and session.next_address and not session.trainer.is_running)
+
+
+def _why_not_ready(run: Run, member: WorkerId) -> str:
+    session = run.sessions.get(member)
+    if session is None:
+        return f"{member} has never come"
+    if not session.connected:
+        return f"{member} is not connected"
+    if session.trainer.is_running:
+        return f"{member} still runs a trainer of attempt {session.trainer.attempt}"
+    return f"{member} offers no address for its trainer"
+
+
+# ------------------------------------------------------------------------------------------------------ ending attempts
+
+
+def _stopping(run: Run, attempt: Attempt, failure: Failure, now_s: float) -> Step:
+    """Unreachable is not dead: the attempt ends when every launcher has said so."""
+    alive = [member for member in run.members if not _is_proven_dead(run, attempt, member, now_s)]
+    if not alive:
+        return _one(AttemptEnded(attempt.number))
+    looks = [_unstarted_due_s(run, attempt, member) for member in alive if member not in attempt.trainers]
+    due = {member: _stop_due_s(run, attempt, member) for member in alive}
+    late = [member for member in alive if now_s >= due[member]]
+    if not late:
+        return Step(waiting=f"for the trainer of {named(alive)} to be proven dead").no_later_than(
+            [*due.values(), *looks], now_s
+        )
+    if failure.cause.reason is Reason.INTERRUPTED:
+        return _one(RunEnded(failure.cause, exit_status=1))
+    detail = (
+        f"nobody could say that the trainer of {named(late)} has ended, so no new one was started beside it."
+        f" The attempt had failed: {describe(failure.worker, failure.cause)}"
+    )
+    return _one(RunEnded(Cause(Reason.WORKER_LOST, detail), exit_status=1))
+
+
+def _is_proven_dead(run: Run, attempt: Attempt, member: WorkerId, now_s: float) -> bool:
+    trainer = attempt.trainers.get(member)
+    if trainer is not None:
+        return trainer.phase is TrainerPhase.EXITED
+    session = run.sessions.get(member)
+    is_idle = session is not None and session.connected and not session.trainer.is_running
+    return is_idle and now_s >= _unstarted_due_s(run, attempt, member)
+
+
+def _unstarted_due_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
+    return _asked_to_stop_s(run, attempt, member) + UNSTARTED_GRACE_S
+
+
+def _stop_due_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
+    session = run.sessions.get(member)
+    patience_s = run.policy.stop_s
+    is_stop = attempt.failure is not None and attempt.failure.cause.reason is Reason.INTERRUPTED
+    if session is not None and not session.connected and not is_stop:
+        patience_s += run.policy.lost_s
+    return _asked_to_stop_s(run, attempt, member) + patience_s
+
+
+def _asked_to_stop_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
+    session = run.sessions.get(member)
+    return max(attempt.failed_s or 0.0, session.known_since_s if session is not None else 0.0)
+
+
+def _has_finished(run: Run, attempt: Attempt) -> bool:
+    trainers = [attempt.trainers.get(member) for member in run.members]
+    return all(trainer is not None and trainer.has_succeeded and not trainer.was_stopped for trainer in trainers)
+
+
+def _finish(run: Run, attempt: Attempt) -> Step:
+    """All ended with status 0. The last saves get their verdicts first, unless somebody wants the run to end now."""
+    own = (c for c in run.checkpoints.values() if c.save.attempt == attempt.number)
+    pending = [c for c in own if c.verdict.standing is Standing.PENDING]
+    if pending and run.stop_asked is None:
+        return Step(waiting=f"for the verdict on the last {len(pending)} save{'s' if len(pending) > 1 else ''}")
+    return _one(AttemptEnded(attempt.number), _finished(run))
+
+
+def _finished(run: Run) -> RunEnded:
+    return RunEnded(Cause(Reason.FINISHED, f"all {len(run.members)} workers ended with status 0"), exit_status=0)
+
+
+# ------------------------------------------------------------------------------------------------------- a live attempt
+
+
+def _running(run: Run, attempt: Attempt, now_s: float) -> Step:
+    found = findings(run, attempt, now_s)
+    failure = first_failure(run, found)
+    if failure is not None:
+        return _fail(attempt, failure)
+    step = _next_in_attempt(run, attempt, now_s)
+    if step.decisions:
+        return step
+    looks = [each for each in found if isinstance(each, Look)]
+    waiting = step.waiting or _words(looks)
+    return Step(waiting=waiting, deadline_s=step.deadline_s).no_later_than((look.at_s for look in looks), now_s)
+
+
+def _words(looks: Iterable[Look]) -> str:
+    return "; ".join(look.waiting for look in looks)
+
+
+def _fail(attempt: Attempt, failure: Failure) -> Step:
+    failed = AttemptFailed(attempt.number, failure)
+    if failure.worker is not None and failure.cause.reason is Reason.WORKER_LOST:
+        return _one(WorkerLost(failure.worker, failure.cause.detail), failed)
+    return _one(failed)
+
+
+def _next_in_attempt(run: Run, attempt: Attempt, now_s: float) -> Step:
+    if attempt.gate_opened_s is not None and (attempt.plan is not None or not attempt.is_steered):
+        return Step()
+    if not attempt.is_steered:
+        return _one(GateOpened(attempt.number))
+    if attempt.plan is None:
+        return choice.choose(run, attempt, now_s)
+    if attempt.plan.kind is PlanKind.FRESH:
+        return _one(GateOpened(attempt.number))
+    late = lacking(run, attempt)
+    if late:
+        return Step(waiting=f"for {named(late)} to restore the plan's checkpoint")
+    return _one(GateOpened(attempt.number))

@@ -1,0 +1,53 @@
+"""What a gang's receipts prove about an attempt's plan: who restored it, who did not, who restored otherwise.
+
+Values whose variables did not exist yet count as restored until a later receipt says otherwise.
+"""
+
+from __future__ import annotations
+
+from lastgood.reasons import Reason
+from lastgood_controller.lineage import is_same_stream
+from lastgood_controller.model import Attempt, Cause, PlannedSeries, Receipt, Run, WorkerId
+from lastgood_controller.step import named
+
+
+def receipt_for(attempt: Attempt, worker: WorkerId, planned: PlannedSeries) -> Receipt | None:
+    """The worker's receipt for one planned series; a plan made before any object was known matches any series."""
+    exact = attempt.receipts.get((worker, planned.series))
+    if exact is not None:
+        return exact
+    others = [
+        receipt
+        for (who, series), receipt in attempt.receipts.items()
+        if who == worker and is_same_stream(series, planned.series)
+    ]
+    fitting = [receipt for receipt in others if receipt.manifest_digest == planned.manifest_digest]
+    return next(iter(fitting or others), None)
+
+
+def lacking(run: Run, attempt: Attempt) -> tuple[WorkerId, ...]:
+    """Members that owe a receipt for some planned series."""
+    planned = attempt.plan.series if attempt.plan is not None else ()
+    return tuple(m for m in run.members if any(receipt_for(attempt, m, each) is None for each in planned))
+
+
+def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:
+    """What is wrong with a receipt; None when it proves what the plan says."""
+    if receipt.error:
+        return Cause(Reason.RESTORE_FAILED, f"restoring {receipt.prefix or planned.save} raised: {receipt.error}")
+    if receipt.manifest_digest != planned.manifest_digest:
+        wanted = planned.prefixes.get(receipt.worker, str(planned.save))
+        found = receipt.prefix or "something that is not known"
+        return Cause(
+            Reason.RESTORED_WRONG,
+            f"it restored {found} ({receipt.manifest_digest[:12]}); the plan says {wanted}"
+            f" ({planned.manifest_digest[:12]})",
+        )
+    parts = []
+    if receipt.wrong_value:
+        parts.append(f"{len(receipt.wrong_value)} with a wrong value: {named(receipt.wrong_value)}")
+    if receipt.left_at_initial:
+        parts.append(f"{len(receipt.left_at_initial)} left at the initial value: {named(receipt.left_at_initial)}")
+    if not parts:
+        return None
+    return Cause(Reason.RESTORED_WRONG, f"after restoring {receipt.prefix}, variables differ: {'; '.join(parts)}")
