@@ -1,0 +1,533 @@
+"""A gang of workers, their disks and their agents in virtual time, driving the real judge, planner and desired state.
+
+Nothing of lastgood is replaced: facts go through the fold, decisions come from `judge` and `decide`, workers obey
+`desired_state`. What is simulated is what lies outside the controller: processes that die, files that tear, messages
+that are late or come twice, and a controller that is restarted between any two events. Values are a hash chain that
+includes the attempt, so that two branches never hold the same weights. `oracle` checks each event as it is applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from lastgood.manifest import Kind, Manifest, ManifestEntry
+from lastgood.reasons import Reason
+from lastgood_controller import judge, plan
+from lastgood_controller.desired import Desired, TrainerAction, desired_state
+from lastgood_controller.model import (
+    Cause,
+    CheckpointsRemoved,
+    DirectoryListed,
+    Event,
+    FirstStepDone,
+    FoundCheckpoint,
+    Listing,
+    Medium,
+    Policy,
+    Receipt,
+    ReceiptGiven,
+    Run,
+    RunOpened,
+    SaveId,
+    SaveReport,
+    SaveReported,
+    SeriesId,
+    Session,
+    SteeringLost,
+    Trainer,
+    TrainerChanged,
+    TrainerPhase,
+    Verification,
+    Verified,
+    WorkerConnected,
+    WorkerDisconnected,
+    WorkerId,
+    apply,
+    opened,
+)
+from tests.simulation.oracle import Oracle
+
+SERIES = SeriesId("5e71e5", 0)
+DIRECTORY = "/ckpt"
+STEP_S = 0.2
+
+
+@dataclass(frozen=True)
+class File:
+    """A checkpoint on a disk."""
+
+    step: int
+    number: int
+    value: str
+    manifest: Manifest
+    is_whole: bool = True
+
+
+def manifest_of(value: str, step: int) -> Manifest:
+    """What a checkpoint of these weights holds."""
+    crc = int(hashlib.sha256(value.encode()).hexdigest()[:8], 16)
+    entries = (
+        ManifestEntry(b"step/.ATTRIBUTES/VARIABLE_VALUE", "int64", (), step, 8, kind=Kind.MIRRORED),
+        ManifestEntry(b"w/.ATTRIBUTES/VARIABLE_VALUE", "float32", (4,), crc, 16, kind=Kind.MIRRORED),
+    )
+    return Manifest(entries, (24,))
+
+
+@dataclass
+class SimTrainer:
+    """A training process: what it does next, and where its training stands."""
+
+    attempt: int
+    pid: int
+    ready_s: float
+    state: str = "importing"
+    step: int = 0
+    number: int = 0
+    value: str = "initial"
+    ordinal: int = 0
+    has_listed: bool = False
+    has_stepped: bool = False
+
+
+@dataclass
+class SimWorker:
+    """A launcher, its agent and its trainer."""
+
+    worker: WorkerId
+    session: int = 1
+    launcher: int = 1
+    port: int = 1000
+    connected: bool = False
+    away_until_s: float = 0.0
+    trainer: SimTrainer | None = None
+    word: Trainer = field(default_factory=Trainer)
+    started: int = 0
+    desired: Desired = field(default_factory=Desired)
+    order_seen: int = 0
+    spools: tuple[list[tuple[str, object]], list[tuple[str, object]]] = field(default_factory=lambda: ([], []))
+    tasks_seen: set[str] = field(default_factory=set)
+    restores_wrong: bool = False
+    is_gone: bool = False
+
+    @property
+    def address(self) -> str:
+        return f"host:{self.port}"
+
+
+class World:
+    """One run from its opening to its end, or to the end of a test's patience."""
+
+    def __init__(self, seed: int = 0, workers: int = 2, total_steps: int = 30, policy: Policy | None = None) -> None:
+        self.random = random.Random(seed)
+        self.now_s = 1000.0
+        self.total_steps = total_steps
+        self.members = tuple(WorkerId("worker", index) for index in range(workers))
+        self.workers = {member: SimWorker(member) for member in self.members}
+        self.disk: dict[str, File] = {}
+        self.manifests: dict[str, Manifest] = {}
+        self.journal: list[tuple[Event, float]] = []
+        self.seen: set[str] = set()
+        self.is_up = True
+        self.orders = 0
+        self.wake = 0
+        self.reports = 0
+        self.pids = 100
+        self.waiting = ""
+        self.oracle = Oracle(self)
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        first = RunOpened("run", "local/none/Job/sim", policy or Policy())
+        self.journal.append((first, self.now_s))
+        self.run = opened(first, self.now_s)
+        for worker in self.workers.values():
+            self.after(self.random.random(), lambda w=worker: self.connect(w))
+        self.after(STEP_S, self._tick)
+        self.after(2.0, self._heartbeat)
+        self._pump()
+
+    # ------------------------------------------------------------------------------------------------------- the clock
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Does something later."""
+        self._count += 1
+        heapq.heappush(self._queue, (self.now_s + delay_s, self._count, action))
+
+    def advance(self, duration_s: float) -> None:
+        """Lets time pass, or the run end."""
+        until_s = self.now_s + duration_s
+        while self._queue and self._queue[0][0] <= until_s and not self.is_over:
+            self.now_s, _, action = heapq.heappop(self._queue)
+            action()
+        self.now_s = max(self.now_s, until_s)
+
+    @property
+    def is_over(self) -> bool:
+        return self.run.end is not None and all(w.trainer is None for w in self.workers.values()) and self.is_up
+
+    # -------------------------------------------------------------------------------------------------- the controller
+
+    def _record(self, event: Event) -> None:
+        before = self.run
+        self.journal.append((event, self.now_s))
+        self.run = apply(before, event, self.now_s)
+        self.oracle.check(before, event, self.run)
+
+    def _pump(self) -> None:
+        for _ in range(100):
+            decisions: tuple[Event, ...] = judge.judge(self.run, self.manifests, self.now_s)
+            for decision in decisions:
+                self._record(decision)
+            assert judge.judge(self.run, self.manifests, self.now_s) == (), "judging twice must change nothing"
+            step = plan.decide(self.run, self.now_s)
+            for decision in step.decisions:
+                self._record(decision)
+            if not step.decisions and not decisions:
+                break
+        else:
+            raise AssertionError("deciding does not come to rest")
+        self.waiting = step.waiting
+        self.oracle.check_step(step)
+        self._publish()
+        self.wake += 1
+        if step.deadline_s is not None:
+            self.after(step.deadline_s - self.now_s, lambda wake=self.wake: self._woken(wake))
+
+    def _woken(self, wake: int) -> None:
+        if self.is_up and wake == self.wake:
+            self._pump()
+
+    def _publish(self) -> None:
+        self.orders += 1
+        for worker in self.workers.values():
+            if worker.connected:
+                order = desired_state(self.run, worker.worker)
+                delay_s = self.random.uniform(0.001, 0.05)
+                self.after(delay_s, lambda w=worker, o=order, n=self.orders: self._obey(w, o, n))
+
+    def receive(self, worker: SimWorker, report_id: str, event: Event) -> None:
+        """Ingest: fenced, recorded once."""
+        if report_id in self.seen:
+            return
+        self.seen.add(report_id)
+        self._record(event)
+        self._pump()
+
+    def restart_controller(self, away_s: float) -> None:
+        """The controller dies now, and comes back with nothing but its journal."""
+        if not self.is_up:
+            return
+        self.is_up = False
+        for worker in self.workers.values():
+            worker.connected = False
+        self.after(away_s, self._controller_back)
+
+    def _controller_back(self) -> None:
+        self.is_up = True
+        first, at_s = self.journal[0]
+        assert isinstance(first, RunOpened)
+        again = opened(first, at_s)
+        for event, at_s in self.journal[1:]:
+            again = apply(again, event, at_s)
+        assert _unheard(again) == _unheard(self.run), "the journal must give the same run"
+        self.run = again
+        for member, session in tuple(self.run.sessions.items()):
+            self._record(WorkerDisconnected(member, session.agent_session))
+        self._pump()
+
+    def _heartbeat(self) -> None:
+        for worker in self.workers.values():
+            session = self.run.sessions.get(worker.worker)
+            if self.is_up and worker.connected and session is not None:
+                heard = replace(session, last_heard_s=self.now_s)
+                self.run = replace(self.run, sessions={**self.run.sessions, worker.worker: heard})
+            elif self.is_up and not worker.connected and self.now_s >= worker.away_until_s and not worker.is_gone:
+                self.connect(worker)
+        self.after(1.0, self._heartbeat)
+
+    # --------------------------------------------------------------------------------------------- agents and launchers
+
+    def connect(self, worker: SimWorker) -> None:
+        if not self.is_up or worker.connected or worker.is_gone or self.now_s < worker.away_until_s:
+            return
+        worker.session += 1
+        worker.connected = True
+        session = Session(worker.session, worker.launcher, host="host", next_address=worker.address)
+        self._record(WorkerConnected(worker.worker, self.members, session, worker.word, worker.started))
+        self._pump()
+        for lane in (0, 1):
+            self.after(0.01, lambda lane=lane: self._send(worker, lane))
+
+    def disconnect(self, worker: SimWorker, away_s: float) -> None:
+        """The agent, or the network, is away for some time; the trainer trains on."""
+        worker.away_until_s = max(worker.away_until_s, self.now_s + away_s)
+        if not worker.connected:
+            return
+        worker.connected = False
+        if self.is_up:
+            self._record(WorkerDisconnected(worker.worker, worker.session))
+            self._pump()
+
+    def report(self, worker: SimWorker, fact: object, urgent: bool = False) -> None:
+        """Spools a fact, or a manifest. A trainer's end overtakes what its hooks have written."""
+        self.reports += 1
+        lane = 0 if urgent else 1
+        worker.spools[lane].append((f"r{self.reports}", fact))
+        if len(worker.spools[lane]) == 1:
+            self.after(self.random.uniform(0.001, 0.02 if urgent else 0.2), lambda: self._send(worker, lane))
+
+    def _send(self, worker: SimWorker, lane: int) -> None:
+        spool = worker.spools[lane]
+        if not spool or not worker.connected or not self.is_up:
+            return
+        report_id, fact = spool[0]
+        if isinstance(fact, Manifest):
+            self.manifests[fact.digest] = fact
+            self._pump()
+        else:
+            self.receive(worker, report_id, fact)  # type: ignore[arg-type]
+        if self.random.random() < 0.9 and spool and spool[0][0] == report_id:
+            spool.pop(0)
+        self.after(self.random.uniform(0.001, 0.05), lambda: self._send(worker, lane))
+
+    def _obey(self, worker: SimWorker, order: Desired, number: int) -> None:
+        if worker.is_gone or not worker.connected or number < worker.order_seen:
+            return
+        worker.order_seen = number
+        worker.desired = order
+        running = worker.trainer
+        if order.action is TrainerAction.STOP and running is not None and running.attempt <= order.attempt:
+            delay_s = self.random.uniform(0.01, 0.3)
+            self.after(delay_s, lambda: self.end_trainer(worker, running, signal=9, stopped=True))
+        if order.action is TrainerAction.RUN and worker.started < order.attempt:
+            self._start(worker, order)
+        for task in order.tasks:
+            if task.task_id not in worker.tasks_seen:
+                worker.tasks_seen.add(task.task_id)
+                self.after(self.random.uniform(0.02, 0.5), lambda t=task: self._read(worker, t.task_id, t.prefix))
+
+    def _start(self, worker: SimWorker, order: Desired) -> None:
+        if worker.trainer is not None:
+            self.end_trainer(worker, worker.trainer, signal=9, stopped=True)
+        self.oracle.check_start(order.attempt)
+        worker.started = order.attempt
+        self.pids += 1
+        worker.trainer = SimTrainer(order.attempt, self.pids, self.now_s + self.random.uniform(1.0, 3.0))
+        worker.word = Trainer(TrainerPhase.RUNNING, order.attempt, self.pids)
+        self.report(worker, TrainerChanged(worker.worker, worker.word), urgent=True)
+
+    def end_trainer(
+        self,
+        worker: SimWorker,
+        trainer: SimTrainer | None,
+        exit_code: int | None = None,
+        signal: int | None = None,
+        stopped: bool = False,
+    ) -> None:
+        """The trainer is reaped, if it is still that one."""
+        if trainer is None or worker.trainer is not trainer:
+            return
+        worker.trainer = None
+        worker.port += 1
+        worker.word = Trainer(
+            TrainerPhase.EXITED,
+            trainer.attempt,
+            trainer.pid,
+            exit_code,
+            signal,
+            ("last words",),
+            was_stopped=stopped,
+            reached_step=trainer.step if trainer.has_stepped else None,
+        )
+        self.report(worker, TrainerChanged(worker.worker, worker.word, worker.address), urgent=True)
+
+    def kill_launcher(self, worker: SimWorker) -> None:
+        """The launcher dies and its trainer with it; a new one says hello a little later."""
+        worker.trainer = None
+        worker.port += 1
+        worker.launcher += 1
+        worker.word = Trainer()
+        worker.spools[0].clear()
+        self.disconnect(worker, self.random.uniform(0.2, 2.0))
+
+    def _read(self, worker: SimWorker, task_id: str, prefix: str) -> None:
+        if worker.is_gone:
+            return
+        file = self.disk.get(prefix)
+        faults: tuple[Cause, ...] = ()
+        if file is None:
+            faults = (Cause(Reason.VANISHED, f"{prefix} is not there"),)
+        elif not file.is_whole:
+            faults = (Cause(Reason.CORRUPT, f"{prefix}: the checksum of w does not match"),)
+        digest = file.manifest.digest if file is not None else ""
+        found = Verification(task_id, worker.worker, prefix, digest, faults, Medium.DISK)
+        self.report(worker, Verified(found))
+
+    # ------------------------------------------------------------------------------------------------------- trainers
+
+    def _tick(self) -> None:
+        self.after(STEP_S, self._tick)
+        for worker in self.workers.values():
+            if worker.trainer is not None:
+                self._think(worker, worker.trainer)
+        trainers = [w.trainer for w in self.workers.values() if w.trainer is not None]
+        attempts = {trainer.attempt for trainer in trainers}
+        if len(attempts) != 1 or len(trainers) < len(self.members):
+            self._notice_broken_gangs()
+        elif all(trainer.state == "training" for trainer in trainers):
+            self._train()
+
+    def _notice_broken_gangs(self) -> None:
+        for worker in self.workers.values():
+            trainer = worker.trainer
+            if trainer is not None and trainer.state == "training" and self.random.random() < 0.3:
+                self.end_trainer(worker, trainer, exit_code=1)
+
+    def _think(self, worker: SimWorker, trainer: SimTrainer) -> None:
+        order = worker.desired
+        if trainer.state == "importing" and self.now_s >= trainer.ready_s:
+            trainer.state = "asking"
+        if order.attempt != trainer.attempt:
+            return
+        if trainer.state == "asking":
+            self._ask(worker, trainer, order)
+        elif trainer.state == "gate" and (order.gate_open or not order.steering):
+            trainer.state = "training"
+
+    def _ask(self, worker: SimWorker, trainer: SimTrainer, order: Desired) -> None:
+        if not order.steering:
+            files = [file for file in self.disk.values() if file.is_whole]
+            newest = max(files, key=lambda file: file.number, default=None)
+            self._take(trainer, newest)
+            trainer.state = "training"
+        elif order.plan is not None and not order.plan.series:
+            trainer.state = "gate"
+        elif order.plan is not None:
+            planned = order.plan.series[0]
+            self._restore(worker, trainer, planned.prefixes[worker.worker], planned.manifest_digest)
+        elif order.listing_wanted and not trainer.has_listed:
+            trainer.has_listed = True
+            self.report(worker, DirectoryListed(worker.worker, trainer.attempt, self._list(worker)))
+
+    def _list(self, worker: SimWorker) -> Listing:
+        if worker.worker != self.members[0]:
+            return Listing(SERIES, f"{DIRECTORY}/temporary-{worker.worker.task_id}", ())
+        found: list[FoundCheckpoint] = []
+        for prefix, file in sorted(self.disk.items(), key=lambda item: -item[1].number):
+            faults = () if file.is_whole else (Cause(Reason.CORRUPT, "the checksum of w does not match"),)
+            found.append(FoundCheckpoint(prefix, file.manifest.digest, file.step, faults))
+            if file.is_whole:
+                break
+        return Listing(SERIES, DIRECTORY, tuple(found))
+
+    def _take(self, trainer: SimTrainer, file: File | None) -> None:
+        if file is not None:
+            trainer.step, trainer.number, trainer.value = file.step, file.number, file.value
+
+    def _restore(self, worker: SimWorker, trainer: SimTrainer, prefix: str, digest: str) -> None:
+        file = self.disk.get(prefix)
+        receipt = Receipt(worker.worker, SERIES, prefix, digest, restored=2)
+        if file is None or not file.is_whole or file.manifest.digest != digest:
+            receipt = replace(receipt, restored=0, error="DataLossError")
+        elif worker.restores_wrong:
+            worker.restores_wrong = False
+            receipt = replace(receipt, restored=1, wrong_value=("w",))
+        self.report(worker, ReceiptGiven(trainer.attempt, receipt))
+        if receipt.error:
+            trainer.state = "failed"
+            self.after(0.3, lambda: self.end_trainer(worker, trainer, exit_code=1))
+            return
+        self._take(trainer, file)
+        trainer.state = "gate"
+
+    def _train(self) -> None:
+        for worker in self.workers.values():
+            trainer = worker.trainer
+            if trainer is None:
+                continue
+            if trainer.step >= self.total_steps:
+                self.end_trainer(worker, trainer, exit_code=0)
+                continue
+            trainer.step += 1
+            trainer.value = hashlib.sha256(f"{trainer.value} {trainer.attempt}".encode()).hexdigest()
+            if not trainer.has_stepped:
+                trainer.has_stepped = True
+                self.report(worker, FirstStepDone(worker.worker, trainer.attempt, trainer.step))
+            if trainer.step % 5 == 0:
+                self._save(worker, trainer)
+
+    def _save(self, worker: SimWorker, trainer: SimTrainer) -> None:
+        trainer.ordinal += 1
+        trainer.number += 1
+        manifest = manifest_of(trainer.value, trainer.step)
+        is_chief = worker.worker == self.members[0]
+        directory = DIRECTORY if is_chief else f"{DIRECTORY}/temporary-{worker.worker.task_id}"
+        prefix = f"{directory}/ckpt-{trainer.number}"
+        file = File(trainer.step, trainer.number, trainer.value, manifest)
+        if is_chief:
+            self.disk[prefix] = replace(file, is_whole=False)
+        save = SaveId(SERIES, trainer.attempt, trainer.ordinal)
+        report = SaveReport(worker.worker, prefix, manifest.digest, trainer.step, durable=is_chief)
+        self.after(0.15, lambda: self._saved(worker, trainer, save, report, file))
+
+    def _saved(self, worker: SimWorker, trainer: SimTrainer, save: SaveId, report: SaveReport, file: File) -> None:
+        if worker.trainer is not trainer:
+            return
+        self.report(worker, SaveReported(save, report))
+        self.report(worker, file.manifest)
+        if worker.worker != self.members[0]:
+            return
+        self.disk[report.prefix] = file
+        old = sorted((f.number, p) for p, f in self.disk.items() if f.number <= file.number - 3)
+        if old:
+            for _, prefix in old:
+                del self.disk[prefix]
+            prefixes = tuple(prefix for _, prefix in old)
+            self.report(worker, CheckpointsRemoved(worker.worker, trainer.attempt, prefixes))
+
+    # --------------------------------------------------------------------------------------------------------- faults
+
+    def flip_newest(self) -> None:
+        """One bit of the newest checkpoint changes on the disk."""
+        if self.disk:
+            prefix = max(self.disk, key=lambda each: self.disk[each].number)
+            self.disk[prefix] = replace(self.disk[prefix], is_whole=False)
+
+    def diverge(self, worker: SimWorker) -> None:
+        """A worker's weights change without an error."""
+        if worker.trainer is not None:
+            worker.trainer.value += "!"
+
+    def lose_steering(self, worker: SimWorker) -> None:
+        """A steering hook fails on one worker."""
+        if worker.trainer is not None:
+            self.report(worker, SteeringLost(worker.worker, worker.trainer.attempt, "restore", "KeyError"))
+
+    def strike(self) -> None:
+        """One fault, by chance."""
+        worker = self.workers[self.random.choice(self.members)]
+        kind = self.random.random()
+        if kind < 0.35:
+            self.end_trainer(worker, worker.trainer, signal=9)
+        elif kind < 0.45:
+            self.kill_launcher(worker)
+        elif kind < 0.6:
+            self.disconnect(worker, self.random.choice((0.5, 3.0, 20.0)))
+        elif kind < 0.75:
+            self.restart_controller(self.random.choice((0.0, 0.1, 2.0, 100.0)))
+        elif kind < 0.88:
+            self.flip_newest()
+        elif kind < 0.92:
+            self.diverge(worker)
+        elif kind < 0.97:
+            worker.restores_wrong = True
+        else:
+            self.lose_steering(worker)
+
+
+def _unheard(run: Run) -> Run:
+    sessions = {worker: replace(session, last_heard_s=0.0) for worker, session in run.sessions.items()}
+    return replace(run, sessions=sessions)
