@@ -186,7 +186,7 @@ def _unasked(run: Run, attempt: Attempt) -> Step:
 
 def _await_listings(run: Run, attempt: Attempt, late: list[WorkerId], now_s: float) -> Step:
     first_s = min(listing.at_s for listings in attempt.listings.values() for listing in listings)
-    due_s = first_s + run.policy.listing_s
+    due_s = run.back_since_s(late, first_s) + run.policy.listing_s
     if now_s < due_s:
         return Step(waiting=f"for {named(late)} to list the directory", deadline_s=due_s)
     limit = f"within {run.policy.listing_s:g} s of the first worker"

@@ -94,9 +94,9 @@ def _death(trainer: Trainer) -> Cause | None:
 
 def _starts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
     late = [worker for worker in run.members if worker not in attempt.trainers]
-    due_s = attempt.opened_s + run.policy.start_s
     if not late:
         return
+    due_s = run.back_since_s(late, attempt.opened_s) + run.policy.start_s
     if now_s < due_s:
         yield Look(due_s, f"for the trainer of {named(late)} to start")
         return
@@ -138,7 +138,7 @@ def _bad_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]
                 bad.append(Failure(worker, cause, receipt.at_s))
     if not bad:
         return
-    due_s = min(failure.at_s for failure in bad) + RECEIPT_GRACE_S
+    due_s = run.back_since_s(lacking(run, attempt), min(failure.at_s for failure in bad)) + RECEIPT_GRACE_S
     has_ended = any(trainer.phase is TrainerPhase.EXITED for trainer in attempt.trainers.values())
     if lacking(run, attempt) and now_s < due_s and not has_ended:
         yield Look(due_s, f"for the receipts of {named(lacking(run, attempt))}, to know whose fault a bad one is")
@@ -158,15 +158,15 @@ def _missing_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Find
     times = [receipt.at_s for receipt in attempt.receipts.values()] + list(attempt.entered.values())
     if not late or not times:
         return
-    due_s, limit_s = min(times) + run.policy.gate_s, run.policy.gate_s
+    due_s, limit_s = run.back_since_s(late, min(times)) + run.policy.gate_s, run.policy.gate_s
     if set(late) <= set(attempt.entered) and len(late) < len(run.members):
-        due_s, limit_s = min(due_s, max(times) + ENTERED_GRACE_S), ENTERED_GRACE_S
+        due_s, limit_s = run.back_since_s(late, max(times)) + ENTERED_GRACE_S, ENTERED_GRACE_S
     if now_s < due_s:
         yield Look(due_s, f"for {named(late)} to restore the plan's checkpoint")
         return
     went = [worker for worker in late if worker in attempt.entered]
-    who = f"{named(went)} began to train" if went else f"{named(late)} gave no receipt"
-    detail = f"{who} without having restored the plan's checkpoint, and did not within {limit_s:g} s"
+    who = f"{named(went)} began to train and" if went else named(late)
+    detail = f"{who} did not prove within {limit_s:g} s to have restored the plan's checkpoint"
     yield Failure(late[0] if len(late) == 1 else None, Cause(Reason.NOT_RESTORED, detail), now_s)
 
 

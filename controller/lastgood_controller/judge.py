@@ -4,8 +4,9 @@ The first objection that settles a checkpoint makes it Bad; otherwise the first 
 Pending; a checkpoint to which no rule objects is Good. Nothing is decided here about attempts, and nothing is guessed:
 what is not known yet is Pending, and every Pending has a deadline.
 
-A verdict that was settled never becomes Pending again. A Good one becomes Bad by evidence about its bytes or its values
-only, never because somebody fell silent; one that was Incomplete or Unreadable becomes Good when what it lacked comes.
+A verdict that was settled does not become Pending again, except where a report that was missing came late. A Good one
+becomes Bad by evidence about its bytes or its values only, never because somebody fell silent; one that was Incomplete
+or Unreadable becomes Good when what it lacked comes.
 """
 
 from __future__ import annotations
@@ -114,9 +115,18 @@ def _verdict(case: Case, overwritten: Cause | None) -> Verdict:
     for awaited in _PENDING_RULES if checkpoint.save.attempt != ADOPTED else (_awaits_reread,):
         cause = awaited(case)
         if cause is not None:
-            is_settled = checkpoint.verdict.standing is not Standing.PENDING
-            return checkpoint.verdict if is_settled else Verdict(Standing.PENDING, (cause,), witnesses, medium)
+            if _is_settled(checkpoint.verdict, cause):
+                return checkpoint.verdict
+            return Verdict(Standing.PENDING, (cause,), witnesses, medium)
     return Verdict(Standing.GOOD, (), witnesses, medium)
+
+
+def _is_settled(verdict: Verdict, awaited: Cause) -> bool:
+    """Whether a recorded verdict outweighs what is awaited now. A late report is still worth reading the bytes for."""
+    if verdict.standing is Standing.PENDING:
+        return False
+    was_incomplete = {cause.reason for cause in verdict.causes} == {Reason.INCOMPLETE}
+    return not (was_incomplete and awaited.reason is Reason.AWAITING_VERIFICATION)
 
 
 def _is_quarantined(case: Case) -> Cause | None:

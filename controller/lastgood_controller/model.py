@@ -12,7 +12,7 @@ Two sorts of events, one journal:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Union, assert_never
@@ -462,6 +462,13 @@ class Run:
     def attempt(self) -> Attempt | None:
         """The newest attempt, live or ended."""
         return self.attempts[-1] if self.attempts else None
+
+    def back_since_s(self, workers: Iterable[WorkerId], at_s: float) -> float:
+        """From when to count the patience with these workers: `at_s`, or later, when one of their agents came or went.
+
+        What an agent has kept while it, or the controller, was away arrives only then.
+        """
+        return max([at_s, *(self.sessions[worker].known_since_s for worker in workers if worker in self.sessions)])
 
     def attempt_numbered(self, number: int) -> Attempt | None:
         """The attempt of that number, or None."""

@@ -21,6 +21,7 @@ from lastgood_controller.model import (
     AttemptFailed,
     AttemptOpened,
     Cause,
+    Checkpoint,
     Decision,
     Failure,
     GateOpened,
@@ -78,9 +79,11 @@ def _one(*decisions: Decision) -> Step:
 
 def _between_attempts(run: Run, now_s: float) -> Step:
     end = _reason_to_end(run)
+    last = run.attempt
+    if end is not None and end.cause.reason is Reason.BUDGET_SPENT and last is not None and _pending(run, last):
+        return Step(waiting=f"for the verdict on the last saves of attempt {last.number}")
     if end is not None:
         return _one(end)
-    last = run.attempt
     rested_s = (last.ended_s or 0.0) + back_off_s(run) if last is not None else run.opened_s
     if now_s < rested_s:
         return Step(waiting=f"{back_off_s(run):g} s to pass before the next restart", deadline_s=rested_s)
@@ -126,8 +129,7 @@ def _gather(run: Run, now_s: float) -> Step:
         addresses = {member: run.sessions[member].next_address for member in run.members}
         return _one(AttemptOpened(run.highest_attempt + 1, addresses, run.policy.steering))
     last_s = run.attempt.ended_s or 0.0 if run.attempt is not None else 0.0
-    changes = [run.sessions[member].known_since_s for member in absent if member in run.sessions]
-    due_s = max([run.opened_s, last_s, *changes]) + run.policy.gather_s
+    due_s = run.back_since_s(absent, max(run.opened_s, last_s)) + run.policy.gather_s
     if now_s < due_s:
         return Step(waiting=f"for {named(absent) if absent else 'the first worker'} to be ready", deadline_s=due_s)
     told = "; ".join(_why_not_ready(run, member) for member in absent[:5]) or "no worker has come"
@@ -198,8 +200,7 @@ def _stop_due_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
 
 
 def _asked_to_stop_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
-    session = run.sessions.get(member)
-    return max(attempt.failed_s or 0.0, session.known_since_s if session is not None else 0.0)
+    return run.back_since_s((member,), attempt.failed_s or 0.0)
 
 
 def _has_finished(run: Run, attempt: Attempt) -> bool:
@@ -209,11 +210,15 @@ def _has_finished(run: Run, attempt: Attempt) -> bool:
 
 def _finish(run: Run, attempt: Attempt) -> Step:
     """All ended with status 0. The last saves get their verdicts first, unless somebody wants the run to end now."""
-    own = (c for c in run.checkpoints.values() if c.save.attempt == attempt.number)
-    pending = [c for c in own if c.verdict.standing is Standing.PENDING]
+    pending = _pending(run, attempt)
     if pending and run.stop_asked is None:
         return Step(waiting=f"for the verdict on the last {len(pending)} save{'s' if len(pending) > 1 else ''}")
     return _one(AttemptEnded(attempt.number), _finished(run))
+
+
+def _pending(run: Run, attempt: Attempt) -> list[Checkpoint]:
+    own = (c for c in run.checkpoints.values() if c.save.attempt == attempt.number)
+    return [c for c in own if c.verdict.standing is Standing.PENDING]
 
 
 def _finished(run: Run) -> RunEnded:

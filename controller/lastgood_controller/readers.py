@@ -112,10 +112,13 @@ def _unread(run: Run, now_s: float) -> Iterator[tuple[Checkpoint, SaveReport]]:
 
 
 def _tries(run: Run, checkpoint: Checkpoint, purpose: Purpose, attempt: int) -> tuple[Task, ...]:
+    """What was asked about the files that count now: not those of a worker's own copy."""
+    report = checkpoint.primary(run.members)
     return tuple(
         task
         for task in run.tasks.values()
         if task.save == checkpoint.save and task.purpose is purpose and task.attempt == attempt
+        if report is not None and task.prefix == report.prefix
     )
 
 

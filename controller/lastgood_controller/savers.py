@@ -2,7 +2,7 @@
 
 Saving by the chief alone is common, so a worker that never reported a save may be one that never saves. That is only
 believed when it provably went on: it works while others have saved again, it ended with status 0, or its last step lies
-behind the save. A worker that has saved once is waited for from then on.
+behind the save. A worker that has saved once is waited for from then on, and the chief, whose files count, always is.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _went_on(run: Run, checkpoint: Checkpoint, worker: WorkerId, is_due: bool) -
     steps = [report.step for report in checkpoint.reports.values() if report.step is not None]
     session = run.sessions.get(worker)
     is_connected = session is not None and session.connected
-    if is_connected and _was_repeated(run, checkpoint.save.series):
+    if is_connected and worker != run.members[0] and _was_repeated(run, checkpoint.save.series):
         return True
     if not is_due or trainer is None:
         return False

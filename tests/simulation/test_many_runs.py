@@ -12,8 +12,8 @@ ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.
 
 def run_with_faults(seed: int, workers: int) -> World:
     world = World(seed, workers)
-    while not world.is_over and world.now_s < 1060.0:
-        world.advance(world.random.uniform(0.5, 10.0))
+    while not world.is_over and world.now_s < 1120.0:
+        world.advance(world.random.uniform(0.2, 8.0))
         world.strike()
     world.advance(2000.0)
     world.oracle.check_end()

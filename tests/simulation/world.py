@@ -300,7 +300,8 @@ class World:
         worker.desired = order
         running = worker.trainer
         if order.action is TrainerAction.STOP and running is not None and running.attempt <= order.attempt:
-            self.after(self.random.uniform(0.01, 0.3), lambda: self.end_trainer(worker, running, signal=9, stopped=True))
+            delay_s = self.random.uniform(0.01, 0.3)
+            self.after(delay_s, lambda: self.end_trainer(worker, running, signal=9, stopped=True))
         if order.action is TrainerAction.RUN and worker.started < order.attempt:
             self._start(worker, order)
         for task in order.tasks:
@@ -374,9 +375,7 @@ class World:
                 self._think(worker, worker.trainer)
         trainers = [w.trainer for w in self.workers.values() if w.trainer is not None]
         attempts = {trainer.attempt for trainer in trainers}
-        if len(attempts) != 1:
-            self._notice_broken_gangs()
-        elif len(trainers) < len(self.members):
+        if len(attempts) != 1 or len(trainers) < len(self.members):
             self._notice_broken_gangs()
         elif all(trainer.state == "training" for trainer in trainers):
             self._train()
@@ -474,9 +473,7 @@ class World:
         report = SaveReport(worker.worker, prefix, manifest.digest, trainer.step, durable=is_chief)
         self.after(0.15, lambda: self._saved(worker, trainer, save, report, file))
 
-    def _saved(
-        self, worker: SimWorker, trainer: SimTrainer, save: SaveId, report: SaveReport, file: File
-    ) -> None:
+    def _saved(self, worker: SimWorker, trainer: SimTrainer, save: SaveId, report: SaveReport, file: File) -> None:
         if worker.trainer is not trainer:
             return
         self.report(worker, SaveReported(save, report))

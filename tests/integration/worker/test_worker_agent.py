@@ -407,7 +407,7 @@ def test_an_agent_that_hangs_is_replaced(bench: Bench):
 def test_the_launcher_needs_nothing_but_an_old_python(bench: Bench):
     # given
     old_python = os.environ.get("LASTGOOD_TEST_PYTHON38") or shutil.which("python3.8")
-    if not old_python:
+    if not old_python or subprocess.run([old_python, "-c", ""], capture_output=True).returncode != 0:
         pytest.skip("no Python 3.8 here: LASTGOOD_TEST_PYTHON38 names none")
     launcher = subprocess.Popen(
         [

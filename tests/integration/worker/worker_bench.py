@@ -1,4 +1,4 @@
-"""A bench for one real launcher: a controller that says what the test wants, and trainers that write what they are told.
+"""A bench for one real launcher: a controller that says what the test wants, and trainers that do what they are told.
 
 The controller is a real gRPC server on loopback that records what agents send. The trainers are small Python scripts
 without TensorFlow. Every wait has a deadline and watches for the outcome itself.
@@ -203,9 +203,7 @@ class Bench:
         path.write_text(PREAMBLE + body)
         return [sys.executable, str(path)]
 
-    def launch(
-        self, command: list[str], *options: str, environment: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    def launch(self, command: list[str], *options: str) -> subprocess.Popen[str]:
         """Starts `lastgood run` for worker/0 of a gang of one."""
         launcher = subprocess.Popen(
             [
@@ -213,7 +211,7 @@ class Bench:
                 *("--job", "bench", "--run-id", "run-1", "--state-dir", str(self.state)),
                 *("--worker", "worker/0", "--workers", "1", *options, "--", *command),
             ],
-            env={**environment_for_tests(), **(environment or {})},
+            env=environment_for_tests(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

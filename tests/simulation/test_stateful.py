@@ -1,0 +1,85 @@
+"""The same world, driven by hypothesis: it looks for the shortest run that breaks an invariant."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.simulation.world import SimWorker, World
+
+workers = st.integers(0, 2)
+
+
+class Gang(RuleBasedStateMachine):
+    """Rules are faults and the passing of time; the oracle asserts as events are applied."""
+
+    world: World
+
+    @initialize(seed=st.integers(0, 50), size=st.integers(1, 3))
+    def open(self, seed: int, size: int) -> None:
+        self.world = World(seed, size)
+        self.world.advance(6.0)
+
+    def _worker(self, index: int) -> SimWorker:
+        return self.world.workers[self.world.members[index % len(self.world.members)]]
+
+    @rule(duration_s=st.sampled_from([0.01, 0.2, 1.0, 5.0, 20.0]))
+    def let_time_pass(self, duration_s: float) -> None:
+        self.world.advance(duration_s)
+
+    @rule(index=workers)
+    def kill_a_trainer(self, index: int) -> None:
+        worker = self._worker(index)
+        self.world.end_trainer(worker, worker.trainer, signal=9)
+
+    @rule(index=workers)
+    def kill_a_launcher(self, index: int) -> None:
+        self.world.kill_launcher(self._worker(index))
+
+    @rule(index=workers, away_s=st.sampled_from([0.5, 10.0, 60.0]))
+    def cut_an_agent_off(self, index: int, away_s: float) -> None:
+        self.world.disconnect(self._worker(index), away_s)
+
+    @rule(away_s=st.sampled_from([0.0, 1.0, 3600.0]))
+    def restart_the_controller(self, away_s: float) -> None:
+        self.world.restart_controller(away_s)
+
+    @precondition(lambda self: self.world.disk)
+    @rule()
+    def flip_a_bit(self) -> None:
+        self.world.flip_newest()
+
+    @precondition(lambda self: self.world.disk)
+    @rule()
+    def lose_every_file(self) -> None:
+        self.world.disk.clear()
+
+    @rule(index=workers)
+    def let_weights_diverge(self, index: int) -> None:
+        self.world.diverge(self._worker(index))
+
+    @rule(index=workers)
+    def restore_wrong(self, index: int) -> None:
+        self._worker(index).restores_wrong = True
+
+    @rule(index=workers)
+    def lose_steering(self, index: int) -> None:
+        self.world.lose_steering(self._worker(index))
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.advance(8000.0)
+            assert self.world.is_over, f"still waiting {self.world.waiting or 'for a fact'}"
+            self.world.oracle.check_end()
+
+
+Gang.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestGang = Gang.TestCase

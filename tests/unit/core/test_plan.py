@@ -1,0 +1,540 @@
+"""What is decided next, rule by rule: gathering, planning, the gate, failures, stopping, the budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from lastgood.reasons import Reason
+from lastgood_controller import plan
+from lastgood_controller.desired import TrainerAction, desired_state
+from lastgood_controller.model import (
+    AttemptOpened,
+    End,
+    PlanKind,
+    Policy,
+    RunOpened,
+    SaveId,
+    Trainer,
+    TrainerChanged,
+    TrainerPhase,
+    WorkerLost,
+)
+from tests.unit.core.scene import CHIEF, EMA, OTHER, SERIES, THIRD, Scene, found, manifest
+
+
+def planned(scene: Scene) -> tuple[str, list[str]]:
+    """The kind of the newest attempt's plan, and the prefixes that it gives the chief."""
+    attempt = scene.run.attempt
+    if attempt is None or attempt.plan is None:
+        return ("none", [])
+    return (attempt.plan.kind.value, [each.prefixes[CHIEF] for each in attempt.plan.series])
+
+
+def failure(scene: Scene, number: int = 1) -> tuple[object, Reason | None]:
+    attempt = scene.run.attempt_numbered(number)
+    if attempt is None or attempt.failure is None:
+        return (None, None)
+    return (attempt.failure.worker, attempt.failure.cause.reason)
+
+
+def ended(scene: Scene) -> tuple[Reason, int] | None:
+    end = scene.run.end
+    return (end.cause.reason, end.exit_status) if isinstance(end, End) else None
+
+
+# ----------------------------------------------------------------------------------------------------------- gathering
+
+
+def test_the_first_attempt_is_opened_when_every_member_is_there_above_every_number_that_was_ever_used() -> None:
+    scene = Scene(connect=False)
+
+    scene.connect(CHIEF, highest=3)
+    before = scene.run.attempt
+    scene.connect(OTHER, highest=5)
+
+    addresses = {member: scene.run.sessions[member].next_address for member in scene.members}
+    assert before is None
+    assert scene.events[-1] == AttemptOpened(6, addresses, True)
+
+
+def test_a_gang_that_is_not_complete_in_time_ends_the_run_and_says_who_is_missing() -> None:
+    scene = Scene(connect=False)
+    scene.connect(CHIEF)
+
+    scene.wait(121.0)
+
+    assert ended(scene) == (Reason.START_TIMEOUT, 1)
+    assert scene.run.end is not None
+    assert "worker/1 has never come" in scene.run.end.cause.detail
+
+
+def test_a_trainer_of_an_attempt_that_nobody_knows_is_stopped_before_the_first_one_is_opened() -> None:
+    scene = Scene(connect=False)
+    scene.connect(CHIEF)
+    scene.connect(OTHER, trainer=Trainer(TrainerPhase.RUNNING, 4, 9), highest=4)
+
+    order = desired_state(scene.run, OTHER)
+    gone = Trainer(TrainerPhase.EXITED, 4, 9, signal=9, was_stopped=True)
+    scene.fact(TrainerChanged(OTHER, gone, "h:77"))
+
+    assert (order.action, order.attempt) == (TrainerAction.STOP, 4)
+    assert scene.number == 5
+
+
+# ------------------------------------------------------------------------------------------------------ fresh and adopt
+
+
+def test_a_plan_is_fresh_once_every_member_found_nothing() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.list_directory(workers=[CHIEF])
+    before = planned(scene)
+    scene.list_directory(workers=[OTHER], directory="/t1")
+
+    assert (before, planned(scene)) == (("none", []), ("fresh", []))
+    assert desired_state(scene.run, OTHER).gate_open
+
+
+def test_a_script_that_trains_and_never_asks_starts_afresh() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.first_step(OTHER)
+
+    assert planned(scene) == ("fresh", [])
+
+
+def test_the_newest_whole_checkpoint_that_all_see_is_adopted_and_good() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.list_directory(found(3, Reason.CORRUPT), found(2), workers=[CHIEF])
+    scene.list_directory(workers=[OTHER], directory="/t1")
+
+    assert planned(scene) == ("adopt", ["/d/ckpt-2"])
+    assert scene.told(SaveId(SERIES, 0, 1)) == "Good"
+    attempt = scene.run.attempt
+    assert attempt is not None
+    assert attempt.plan is not None
+    assert attempt.plan.series[0].directories == ("/d", "/t1")
+    assert attempt.plan.step == 20
+    assert attempt.gate_opened_s is None
+
+
+def test_a_member_that_does_not_see_the_chiefs_checkpoint_in_the_same_directory_fails_the_attempt() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.list_directory(found(2), workers=[CHIEF])
+    scene.list_directory(workers=[OTHER])
+
+    assert failure(scene) == (None, Reason.NOT_RESTORED)
+
+
+def test_a_member_that_never_lists_is_named() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.list_directory(found(2), workers=[CHIEF])
+    scene.wait(61.0)
+
+    assert failure(scene) == (OTHER, Reason.NOT_RESTORED)
+
+
+def test_where_only_damaged_checkpoints_lie_the_run_ends_and_says_so() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.list_directory(found(2, Reason.TORN))
+    scene.stop_rest()
+
+    assert ended(scene) == (Reason.NO_GOOD_CHECKPOINT, 1)
+    assert scene.run.end is not None
+    assert "/d/ckpt-2 is Torn: as told" in scene.run.end.cause.detail
+    assert PlanKind.FRESH not in {attempt.plan.kind for attempt in scene.run.attempts if attempt.plan}
+
+
+def test_a_checkpoint_in_another_members_directory_forbids_a_fresh_start_too() -> None:
+    scene = Scene()
+    scene.start()
+
+    scene.list_directory(workers=[CHIEF])
+    scene.list_directory(found(1), workers=[OTHER], directory="/t1")
+
+    assert failure(scene) == (None, Reason.NO_GOOD_CHECKPOINT)
+
+
+def test_the_only_save_of_a_run_that_a_killed_worker_could_not_report_is_adopted() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    save = scene.save(1, workers=[CHIEF])
+    scene.read()
+    scene.fail(step=10)
+    scene.start()
+    scene.wait(4.0)
+
+    scene.list_directory(found(1), workers=[CHIEF])
+    scene.list_directory(workers=[OTHER], directory="/t1")
+
+    assert scene.told(save) == "Bad Incomplete"
+    assert planned(scene) == ("adopt", ["/d/ckpt-1"])
+
+
+def test_a_save_that_diverged_is_not_adopted_either() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.save(1, workers=[CHIEF])
+    scene.save(1, workers=[OTHER], content=manifest({"a": 7, "b": 7}))
+    scene.fail()
+    scene.start()
+
+    scene.list_directory(found(1))
+
+    assert failure(scene, 2) == (None, Reason.NO_GOOD_CHECKPOINT)
+
+
+# ------------------------------------------------------------------------------------------------------------- restore
+
+
+def test_after_a_failure_the_newest_good_one_is_read_again_and_planned_for_all() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.good_save(1)
+    scene.good_save(2)
+
+    scene.fail()
+    before = planned(scene)
+    scene.read()
+
+    assert before == ("none", [])
+    assert planned(scene) == ("restore", ["/d/ckpt-2"])
+    assert len({str(desired_state(scene.run, member).plan) for member in scene.members}) == 1
+
+
+def test_an_abandoned_branch_is_not_planned_again() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.good_save(1)
+    scene.good_save(2)
+    scene.fail()
+    scene.read(Reason.UNREADABLE)
+    scene.read(Reason.UNREADABLE)
+    scene.read()
+    first = planned(scene)
+    scene.start()
+    scene.receipts()
+
+    scene.fail()
+    scene.read()
+
+    assert first == ("restore", ["/d/ckpt-1"])
+    assert planned(scene) == ("restore", ["/d/ckpt-1"])
+
+
+def test_a_plan_waits_for_the_verdict_on_the_last_save() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.good_save(1)
+    scene.save(2)
+
+    scene.fail()
+    before = (planned(scene), scene.step.waiting)
+    scene.read()
+    scene.read()
+
+    assert before == (("none", []), "for the verdict on ckpt-2 (step 20)")
+    assert planned(scene) == ("restore", ["/d/ckpt-2"])
+
+
+def test_of_two_series_the_newest_step_that_both_have_is_planned() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    for ordinal in (1, 2):
+        scene.good_save(ordinal)
+    scene.good_save(1, series=EMA, prefix="/e/ema-1", content=manifest({"e": 1}))
+
+    scene.fail()
+    scene.read()
+    scene.read()
+
+    assert planned(scene) == ("restore", ["/d/ckpt-1", "/e/ema-1"])
+
+
+# ------------------------------------------------------------------------------------------------ the gate and receipts
+
+
+def restoring(workers: int = 2) -> Scene:
+    """Attempt 2 runs, its plan restores ckpt-1, the gate is closed."""
+    scene = Scene(workers)
+    scene.train_afresh()
+    scene.good_save(1)
+    scene.fail()
+    scene.read()
+    scene.start()
+    return scene
+
+
+def test_the_gate_opens_with_the_last_good_receipt() -> None:
+    scene = restoring()
+
+    scene.receipt(CHIEF)
+    before = desired_state(scene.run, CHIEF).gate_open
+    scene.receipt(OTHER, restored=1, deferred=1)
+
+    assert (before, desired_state(scene.run, CHIEF).gate_open) == (False, True)
+
+
+def test_a_receipt_for_something_else_than_the_plan_names_worker_and_both() -> None:
+    scene = restoring()
+
+    scene.receipt(CHIEF)
+    scene.receipt(OTHER, prefix="/d/ckpt-0", manifest_digest="f" * 64)
+
+    attempt = scene.run.attempt_numbered(2)
+    assert attempt is not None
+    assert attempt.failure is not None
+    assert attempt.failure.worker == OTHER
+    assert attempt.failure.cause.reason is Reason.RESTORED_WRONG
+    assert attempt.failure.cause.detail.startswith("it restored /d/ckpt-0 (ffffffffffff); the plan says /d/ckpt-1")
+
+
+@pytest.mark.parametrize(("goes_on", "waits_s"), [(True, 5.1), (False, 60.1)], ids=["enters a call", "stays silent"])
+def test_a_member_that_does_not_restore_is_named_within_a_deadline(goes_on: bool, waits_s: float) -> None:
+    scene = restoring()
+
+    scene.receipt(CHIEF)
+    if goes_on:
+        scene.enter(OTHER)
+    scene.wait(waits_s - 0.2)
+    before = failure(scene, 2)
+    scene.wait(0.2)
+
+    assert (before, failure(scene, 2)) == ((None, None), (OTHER, Reason.NOT_RESTORED))
+
+
+def test_a_first_step_without_a_restore_is_not_restored() -> None:
+    scene = restoring()
+
+    scene.first_step(CHIEF)
+
+    assert failure(scene, 2) == (CHIEF, Reason.NOT_RESTORED)
+
+
+def test_receipts_of_an_attempt_that_lost_its_steering_are_evidence_only() -> None:
+    scene = restoring()
+
+    scene.lose_steering(OTHER)
+    scene.receipt(CHIEF, wrong_value=("a",))
+
+    assert failure(scene, 2) == (None, None)
+    order = desired_state(scene.run, CHIEF)
+    assert (order.steering, order.gate_open) == (False, True)
+
+
+def test_with_steering_off_nothing_is_planned_and_the_gate_stands_open() -> None:
+    scene = Scene(policy=Policy(steering=False))
+
+    scene.start()
+
+    order = desired_state(scene.run, CHIEF)
+    assert (order.steering, order.gate_open, order.plan, order.listing_wanted) == (False, True, None, False)
+
+
+# ------------------------------------------------------------------------------------------------------------ failures
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "more", "reason"),
+    [
+        (1, None, {}, Reason.WORKER_EXITED),
+        (None, 9, {}, Reason.WORKER_KILLED),
+        (None, None, {}, Reason.LAUNCHER_LOST),
+        (0, None, {"was_stopped": True}, Reason.LAUNCHER_LOST),
+    ],
+)
+def test_a_trainer_that_ends_badly_fails_the_attempt(
+    code: int | None, signal: int | None, more: dict[str, bool], reason: Reason
+) -> None:
+    scene = Scene()
+    scene.train_afresh()
+
+    scene.exit(OTHER, code, signal, **more)
+
+    assert failure(scene) == (OTHER, reason)
+    assert desired_state(scene.run, CHIEF).action is TrainerAction.STOP
+
+
+def test_a_new_launcher_during_an_attempt_means_that_the_old_one_died_with_its_trainer() -> None:
+    scene = Scene()
+    scene.train_afresh()
+
+    scene.disconnect(OTHER)
+    scene.connect(OTHER, launcher=2)
+    scene.stop_rest()
+
+    assert failure(scene) == (OTHER, Reason.LAUNCHER_LOST)
+    assert scene.number == 2
+
+
+def test_a_new_agent_of_the_same_launcher_changes_nothing() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    before = scene.run.attempt
+
+    scene.disconnect(OTHER)
+    scene.connect(OTHER, trainer=scene.run.sessions[OTHER].trainer)
+    scene.wait(100.0)
+
+    assert scene.run.attempt == before
+
+
+def test_a_worker_that_stays_away_is_lost_and_not_taken_for_dead() -> None:
+    scene = Scene()
+    scene.train_afresh()
+
+    scene.disconnect(OTHER)
+    scene.wait(15.1)
+    scene.exit(CHIEF, signal=9, was_stopped=True)
+    between = (failure(scene), scene.number, ended(scene))
+    scene.wait(46.0)
+
+    assert WorkerLost(OTHER, "nothing has been heard of it for 15 s") in scene.events
+    assert between == ((OTHER, Reason.WORKER_LOST), 1, None)
+    assert ended(scene) == (Reason.WORKER_LOST, 1)
+
+
+def test_a_trainer_that_does_not_start_is_named_in_time() -> None:
+    scene = Scene()
+    scene.start([CHIEF])
+
+    scene.wait(121.0)
+
+    assert failure(scene) == (OTHER, Reason.START_TIMEOUT)
+
+
+def test_when_all_end_with_0_the_last_save_is_judged_and_the_run_has_finished() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    save = scene.save(1)
+
+    scene.exit(CHIEF, 0)
+    scene.exit(OTHER, 0)
+    before = ended(scene)
+    scene.read()
+
+    assert (before, scene.told(save), ended(scene)) == (None, "Good", (Reason.FINISHED, 0))
+
+
+def test_one_worker_that_is_done_waits_for_the_others() -> None:
+    scene = Scene()
+    scene.train_afresh()
+
+    scene.exit(CHIEF, 0)
+    scene.wait(1000.0)
+
+    assert (failure(scene), ended(scene)) == ((None, None), None)
+
+
+# -------------------------------------------------------------------------------------------------- stopping and budget
+
+
+def test_no_attempt_is_opened_before_every_trainer_is_proven_dead() -> None:
+    scene = Scene(workers=3)
+    scene.train_afresh()
+
+    scene.exit(OTHER, signal=9)
+    scene.exit(CHIEF, signal=9, was_stopped=True)
+    before = (scene.number, scene.step.waiting)
+    scene.exit(THIRD, signal=9, was_stopped=True)
+
+    assert before == (1, "for the trainer of worker/2 to be proven dead")
+    assert scene.number == 2
+
+
+def test_a_worker_that_never_started_is_idle_after_a_short_silence() -> None:
+    scene = Scene()
+    scene.start([CHIEF])
+
+    scene.exit(CHIEF, 1)
+    before = scene.number
+    scene.wait(3.1)
+
+    assert (before, scene.number) == (1, 2)
+
+
+def test_the_first_restart_is_immediate_and_later_ones_back_off_twice_as_long() -> None:
+    scene = Scene(policy=Policy(max_restarts=4))
+    pauses = []
+
+    for _ in range(4):
+        scene.start()
+        scene.exit(OTHER, 1)
+        scene.stop_rest()
+        pauses.append(plan.back_off_s(scene.run))
+        scene.wait(pauses[-1])
+
+    assert pauses == [0.0, 1.0, 2.0, 4.0]
+    assert scene.number == 5
+
+
+def test_a_script_that_always_fails_spends_the_budget_and_its_last_words_are_told() -> None:
+    scene = Scene(policy=Policy(max_restarts=2))
+
+    for _ in range(3):
+        scene.start()
+        scene.exit(OTHER, 1, last_lines=("Traceback", "KeyError: 'w'"))
+        scene.stop_rest()
+        scene.wait(10.0)
+
+    assert ended(scene) == (Reason.BUDGET_SPENT, 1)
+    assert scene.run.end is not None
+    assert scene.run.end.cause.detail == (
+        "3 attempts in a row failed without a new good checkpoint (restarts allowed: 2)."
+        " The last one: worker/1: its trainer ended with status 1\n"
+        "last lines of worker/1:\n  Traceback\n  KeyError: 'w'"
+    )
+
+
+def test_a_new_good_checkpoint_refills_the_budget_also_when_it_is_proven_after_the_failure() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.save(1)
+    scene.fail()
+    before = scene.run.failures_in_a_row
+
+    scene.read()
+
+    assert (before, scene.run.failures_in_a_row) == (1, 0)
+
+
+def test_a_stop_ends_the_run_when_all_are_dead_and_a_reopened_run_goes_on() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.good_save(1)
+
+    scene.ask_stop()
+    scene.stop_rest()
+    first = ended(scene)
+    scene.now_s += 100.0
+    scene.fact(RunOpened("run", "a/b/c/d", Policy()))
+    scene.read()
+
+    assert first == (Reason.INTERRUPTED, 1)
+    assert (scene.number, planned(scene)) == (2, ("restore", ["/d/ckpt-1"]))
+
+
+def test_after_the_controllers_own_restart_nobody_is_lost_before_a_full_time_out() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.now_s += 1000.0
+
+    for member in scene.members:
+        scene.disconnect(member)
+    scene.wait(14.0)
+    early = failure(scene)
+    for member in scene.members:
+        scene.connect(member, trainer=Trainer(TrainerPhase.RUNNING, 1, 7))
+    scene.wait(100.0)
+
+    assert (early, failure(scene)) == ((None, None), (None, None))
