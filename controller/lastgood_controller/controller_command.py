@@ -13,7 +13,7 @@ _POLICY_HELP = {
     "verify_s": "how long an agent may take to read one checkpoint before another one is asked",
     "gate_s": "from the first worker's proof of what it restored until the last one's",
     "report_s": "from the first report of a save until the last one; afterwards the save is Incomplete",
-    "settle_s": "after an attempt's end, how long its last saves may take to be judged before the next is planned",
+    "settle_s": "the same, once the attempt's trainers have all ended",
     "stop_s": "how long a gang may take to be proven dead",
     "lost_s": "silence after which a worker counts as lost",
     "max_restarts": "restarts in a row without a new good checkpoint before the run is stopped",

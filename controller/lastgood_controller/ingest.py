@@ -34,11 +34,11 @@ from lastgood_controller.model import (
     StrategyMade,
     Trainer,
     TrainerChanged,
-    TrainerPhase,
     Verified,
     WorkerConnected,
     WorkerDisconnected,
     WorkerId,
+    apply,
 )
 
 #: The longest text in any field: a traceback fits, a log file does not.
@@ -174,18 +174,14 @@ def admit_hello(run: Run, hello: Hello) -> Admitted | Rejected:
 
 
 def _says_anything_new(run: Run, event: WorkerConnected) -> bool:
+    """Whether the run would be another one after it, but for the times at which it was heard."""
     known = run.sessions.get(event.worker)
-    if known is None or event.highest_attempt > run.highest_attempt:
+    if known is None:
         return True
-    if replace(event.session, last_heard_s=known.last_heard_s) != known:
-        return True
-    attempt = run.attempt_numbered(event.trainer.attempt)
-    if attempt is None:
-        return False
-    recorded = attempt.trainers.get(event.worker, Trainer())
-    if recorded.phase is TrainerPhase.EXITED:
-        return False
-    return replace(event.trainer, started_s=recorded.started_s, exited_s=recorded.exited_s) != recorded
+    after = apply(run, event, known.last_heard_s)
+    session = replace(after.sessions[event.worker], connected_s=known.connected_s, last_heard_s=known.last_heard_s)
+    after = replace(after, sessions={**after.sessions, event.worker: session})
+    return after != run
 
 
 # ------------------------------------------------------------------------------------------------------------ reports

@@ -111,9 +111,10 @@ async def _serve(settings: Settings, store: Store, stopped: asyncio.Event) -> No
         )
         await stopped.wait()
     finally:
-        await server.stop()
+        endings = [server.stop()]
         if metrics_server is not None:
-            await asyncio.to_thread(metrics_server.stop)
+            endings.append(asyncio.to_thread(metrics_server.stop))
+        await asyncio.gather(*endings)
 
 
 def _start_metrics(metrics: Metrics, listen: tuple[str, int]) -> MetricsServer:

@@ -312,7 +312,8 @@ def _lock(directory: Path) -> int:
         descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StoreError(
-            f"the state directory {directory} cannot be written ({error.strerror}): give one that can, by --state-dir"
+            f"the state directory {directory} cannot be written ({error.strerror}): give one that can, by --state-dir",
+            is_misuse=True,
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,283 @@
+"""The line for people about every event: short, exact, in the words of the directory that an operator looks at."""
+
+import pytest
+from shell_builders import (
+    JOB,
+    RUN,
+    SERIES,
+    W0,
+    W1,
+    a_connection,
+    a_gang_in,
+    a_manifest,
+    a_run,
+    a_save,
+    a_trainer,
+    an_attempt,
+)
+
+from lastgood.reasons import Reason
+from lastgood_controller.codec import EVENT_TYPES
+from lastgood_controller.model import (
+    AttemptEnded,
+    AttemptFailed,
+    CallEntered,
+    Cause,
+    CheckpointsRemoved,
+    DirectoryListed,
+    Event,
+    Failure,
+    FirstStepDone,
+    FoundCheckpoint,
+    GateOpened,
+    HookFailed,
+    Listing,
+    Medium,
+    Plan,
+    PlanDecided,
+    PlanKind,
+    PlannedSeries,
+    Policy,
+    Purpose,
+    Quarantined,
+    Receipt,
+    ReceiptGiven,
+    RestoreLeftAlone,
+    Run,
+    RunEnded,
+    RunOpened,
+    SaveFailed,
+    SaveId,
+    Standing,
+    SteeringLost,
+    StopAsked,
+    StrategyMade,
+    Task,
+    TrainerPhase,
+    Verdict,
+    VerdictReached,
+    Verification,
+    Verified,
+    VerifyAsked,
+    WorkerDisconnected,
+    WorkerLost,
+)
+from lastgood_controller.narration import narrate
+
+SAVE = SaveId(SERIES, 1, 4)
+DIGEST = a_manifest(40).digest
+SAVED = a_save(W0, ordinal=4, step=40)
+TASK = Task("t", SAVE, Purpose.JUDGE, 0, W1, "/ckpt/ckpt-4", DIGEST, 1.0)
+REREAD = Task("r", SAVE, Purpose.REREAD, 2, W1, "/ckpt/ckpt-4", DIGEST, 1.0)
+WHOLE = Verification("t", W1, "/ckpt/ckpt-4", DIGEST, (), Medium.DISK, 12_300_000, 0.02)
+TORN = Verification("t", W1, "/ckpt/ckpt-4", DIGEST, (Cause(Reason.TORN, "shard 0 is short"),), Medium.CACHE)
+KILLED = Failure(W1, Cause(Reason.WORKER_KILLED, "killed by SIGKILL"), 5.0)
+RESTORE = Plan(
+    PlanKind.RESTORE, (PlannedSeries(SAVE, DIGEST, 40, {W0: "/ckpt/ckpt-4", W1: "/ckpt/ckpt-4"}, ("/ckpt",)),)
+)
+ADOPT = Plan(PlanKind.ADOPT, RESTORE.series, "found by every worker")
+FRESH = Plan(PlanKind.FRESH, (), "every worker found the directory empty")
+
+CONNECTED = a_gang_in(1)
+TRAINING = a_gang_in(1, SAVED, a_save(W1, ordinal=4, step=40), VerifyAsked(TASK), Verified(WHOLE))
+FAILED = a_gang_in(1, SAVED, AttemptFailed(1, KILLED), AttemptEnded(1))
+PLANNED = a_gang_in(1, SAVED, AttemptFailed(1, KILLED), AttemptEnded(1), an_attempt(2), PlanDecided(2, RESTORE))
+
+
+def exited(**kept: object) -> Event:
+    return a_trainer(W1, 1, phase=TrainerPhase.EXITED, **kept)
+
+
+def receipt(**kept: object) -> Event:
+    values: dict[str, object] = {"prefix": "/ckpt/ckpt-4", "manifest_digest": DIGEST, "restored": 12}
+    return ReceiptGiven(2, Receipt(W1, SERIES, **{**values, **kept}))  # type: ignore[arg-type]
+
+
+LINES: list[tuple[Run | None, Event, str]] = [
+    (
+        None,
+        RunOpened(RUN, JOB, Policy()),
+        f"run of {JOB} opened: steering, at most 3 restarts without progress",
+    ),
+    (
+        CONNECTED,
+        RunOpened(RUN, JOB, Policy(steering=False, max_restarts=1), "ada"),
+        f"run of {JOB} opened again by ada: observing only, at most 1 restart without progress, counted afresh",
+    ),
+    (a_run(), a_connection(W1), "worker/1 connected on here: no trainer yet"),
+    (
+        CONNECTED,
+        a_connection(W1, launcher=2, trainer=a_trainer().trainer),
+        "worker/1 has a new launcher on here: its trainer runs attempt 1",
+    ),
+    (CONNECTED, a_connection(W1, agent=2), "worker/1 has a new agent on here: no trainer yet"),
+    (CONNECTED, a_connection(W1), "agent of worker/1 is back: no trainer yet"),
+    (CONNECTED, WorkerDisconnected(W1, 1), "agent of worker/1 is away; its trainer trains on"),
+    (CONNECTED, WorkerLost(W1, "silent for 15 s"), "worker/1 lost: silent for 15 s"),
+    (CONNECTED, a_trainer(W1, 1), "worker/1 started attempt 1 (pid 77)"),
+    (CONNECTED, exited(signal=9, reached_step=37), "worker/1 killed by SIGKILL at step 37"),
+    (CONNECTED, exited(signal=99), "worker/1 killed by signal 99"),
+    (CONNECTED, exited(signal=15, was_stopped=True, reached_step=37), "worker/1 stopped at step 37"),
+    (CONNECTED, exited(exit_code=0, reached_step=300), "worker/1 finished at step 300"),
+    (
+        CONNECTED,
+        exited(exit_code=1, last_lines=("Traceback", "ValueError: no", " ")),
+        "worker/1 exited with status 1: ValueError: no",
+    ),
+    (CONNECTED, a_trainer(W1, 0, phase=TrainerPhase.NONE), "worker/1 has no trainer"),
+    (
+        CONNECTED,
+        StrategyMade(W1, 1, "CollectiveAllReduceStrategy", 2),
+        "worker/1 made a CollectiveAllReduceStrategy (2 replicas)",
+    ),
+    (CONNECTED, SAVED, "worker/0 saved ckpt-4 (step 40) in 0.12 s"),
+    (
+        CONNECTED,
+        a_save(W0, ordinal=4, step=40, durable=False, unsaved_variables=("a", "b", "c", "d")),
+        "worker/0 saved ckpt-4 (step 40) in 0.12 s, not yet on disk; not in it: a, b, c and 1 more",
+    ),
+    (CONNECTED, SaveFailed(SAVE, W1, "/ckpt/ckpt-4", "disk full"), "worker/1 could not save ckpt-4: disk full"),
+    (TRAINING, VerifyAsked(TASK), "ckpt-4 (step 40): worker/1 is asked to read its bytes"),
+    (TRAINING, VerifyAsked(REREAD), "ckpt-4 (step 40): worker/1 is asked to read its bytes once more for attempt 2"),
+    (
+        TRAINING,
+        Verified(WHOLE),
+        "ckpt-4 (step 40) is whole: 12.3 MB read by worker/1 past the page cache in 0.02 s",
+    ),
+    (
+        TRAINING,
+        Verified(TORN),
+        "ckpt-4 (step 40) is damaged, read by worker/1 from the page cache: Torn: shard 0 is short",
+    ),
+    (
+        TRAINING,
+        VerdictReached(SAVE, Verdict(Standing.GOOD, (), 2, Medium.DISK)),
+        "ckpt-4 (step 40) Good: 2 workers agree, read by worker/1 past the page cache",
+    ),
+    (TRAINING, VerdictReached(SAVE, Verdict(Standing.GOOD, (), 1)), "ckpt-4 (step 40) Good: 1 worker agrees"),
+    (
+        TRAINING,
+        VerdictReached(SAVE, Verdict(Standing.PENDING, (Cause(Reason.AWAITING_VERIFICATION),))),
+        "ckpt-4 (step 40) Pending: AwaitingVerification",
+    ),
+    (
+        TRAINING,
+        VerdictReached(SAVE, Verdict(Standing.BAD, (Cause(Reason.CORRUPT, "layer/kernel"), Cause(Reason.TORN)))),
+        "ckpt-4 (step 40) Bad: Corrupt: layer/kernel; Torn",
+    ),
+    (
+        CONNECTED,
+        VerdictReached(SAVE, Verdict(Standing.BAD, (Cause(Reason.INCOMPLETE),))),
+        "save 4 of attempt 1 Bad: Incomplete",
+    ),
+    (
+        TRAINING,
+        Quarantined(DIGEST, Cause(Reason.RESTORE_FAILED, "on every worker")),
+        "ckpt-4 (step 40) quarantined, it is never planned again: RestoreFailed: on every worker",
+    ),
+    (
+        CONNECTED,
+        Quarantined("f" * 64, Cause(Reason.RESTORE_FAILED)),
+        "checkpoint ffffffffffff quarantined, it is never planned again: RestoreFailed",
+    ),
+    (CONNECTED, CheckpointsRemoved(W0, 1, ("/ckpt/ckpt-1", "/ckpt/ckpt-2")), "worker/0 removed ckpt-1, ckpt-2"),
+    (
+        CONNECTED,
+        DirectoryListed(W0, 1, Listing(SERIES, "/ckpt", ())),
+        "worker/0 looked into /ckpt: no checkpoint there",
+    ),
+    (
+        CONNECTED,
+        DirectoryListed(
+            W0,
+            1,
+            Listing(
+                SERIES,
+                "/ckpt",
+                (
+                    FoundCheckpoint("/ckpt/ckpt-2", "", None, (Cause(Reason.TORN, "short"),)),
+                    FoundCheckpoint("/ckpt/ckpt-1", "d", 10),
+                ),
+            ),
+        ),
+        "worker/0 looked into /ckpt: ckpt-1 (step 10) is whole, ckpt-2 Torn: short",
+    ),
+    (CONNECTED, an_attempt(1), "attempt 1 opened: 2 workers to start"),
+    (FAILED, an_attempt(2, steering=False), "attempt 2 opened (restart 1): 2 workers to start, observed only"),
+    (FAILED, PlanDecided(2, RESTORE), "plan: attempt 2 restores ckpt-4 (step 40)"),
+    (FAILED, PlanDecided(2, ADOPT), "plan: attempt 2 adopts ckpt-4 (step 40): found by every worker"),
+    (FAILED, PlanDecided(1, FRESH), "plan: attempt 1 starts fresh: every worker found the directory empty"),
+    (PLANNED, receipt(), "worker/1 restored ckpt-4 (step 40): 12 values as in the manifest"),
+    (
+        PLANNED,
+        receipt(deferred=3),
+        "worker/1 restored ckpt-4 (step 40): 12 values as in the manifest, 3 to be compared when they are made",
+    ),
+    (
+        PLANNED,
+        receipt(wrong_value=("a",), left_at_initial=("b", "c")),
+        "worker/1 restored ckpt-4 (step 40) wrongly: 1 with another value (a); 2 left at the initial value (b, c)",
+    ),
+    (PLANNED, receipt(error="NotFoundError"), "worker/1 could not restore ckpt-4 (step 40): NotFoundError"),
+    (PLANNED, receipt(prefix="", manifest_digest=""), "worker/1 restored nothing"),
+    (CONNECTED, CallEntered(W1, 1, "train_step"), "worker/1 entered train_step without having restored"),
+    (
+        PLANNED,
+        GateOpened(2),
+        "gate of attempt 2 open: 2 workers proved what they restored, training goes on from step 40",
+    ),
+    (
+        a_gang_in(1, PlanDecided(1, FRESH)),
+        GateOpened(1),
+        "gate of attempt 1 open: nothing was to be restored, training begins",
+    ),
+    (CONNECTED, GateOpened(1), "gate of attempt 1 open: nobody is steered, training goes on"),
+    (CONNECTED, FirstStepDone(W1, 2, 41), "worker/1 did the first step of attempt 2 (step 41)"),
+    (CONNECTED, FirstStepDone(W1, 2, None), "worker/1 did the first step of attempt 2"),
+    (CONNECTED, HookFailed(W1, 1, "save", "boom", 1), "hook save failed on worker/1: boom; training goes on"),
+    (
+        CONNECTED,
+        HookFailed(W1, 1, "save", "boom", 4),
+        "hook save failed on worker/1 (4 times in this attempt): boom; training goes on",
+    ),
+    (
+        CONNECTED,
+        SteeringLost(W1, 1, "restore", "boom"),
+        "attempt 1 is Unsteered, nobody is steered in it: hook restore failed on worker/1: boom",
+    ),
+    (CONNECTED, RestoreLeftAlone(W1, 1, "/pre/model"), "worker/1 restored /pre/model on its own account: left alone"),
+    (
+        CONNECTED,
+        AttemptFailed(1, KILLED),
+        "attempt 1 failed: worker/1 WorkerKilled: killed by SIGKILL; the gang is stopped",
+    ),
+    (
+        CONNECTED,
+        AttemptFailed(1, Failure(None, Cause(Reason.INTERRUPTED, "asked"), 1.0)),
+        "attempt 1 failed: Interrupted: asked; the gang is stopped",
+    ),
+    (CONNECTED, AttemptEnded(1), "attempt 1 ended: every trainer is gone"),
+    (CONNECTED, StopAsked("ada", "lunch"), "ada asked the run to stop: lunch"),
+    (CONNECTED, RunEnded(Cause(Reason.FINISHED, "all did"), 0), "run ended (Finished: all did)"),
+]
+
+
+@pytest.mark.parametrize(("before", "event", "line"), LINES, ids=[type(event).__name__ for _, event, _ in LINES])
+def test_the_line_says_what_happened(before: Run | None, event: Event, line: str) -> None:
+    assert narrate(before, event) == line
+
+
+def test_every_event_has_its_line() -> None:
+    assert {type(event) for _, event, _ in LINES} == set(EVENT_TYPES.values())
+
+
+def test_a_line_stays_one_line_of_bounded_length() -> None:
+    # Given
+    event = HookFailed(W0, 1, "save", "first\nsecond " + "x" * 5_000, 1)
+
+    # When
+    line = narrate(None, event)
+
+    # Then
+    assert line.startswith("hook save failed on worker/0: first second xxx")
+    assert (len(line), line[-1]) == (600, "…")
