@@ -1,1 +1,1 @@
-"""What the launcher puts first on the trainer's PYTHONPATH: `sitecustomize` and the hooks behind it. Imported by nobody else."""
+"""What the launcher puts first on the trainer's PYTHONPATH: `sitecustomize`, and the hooks behind it."""

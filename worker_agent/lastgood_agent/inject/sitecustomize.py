@@ -8,7 +8,7 @@ import os
 import sys
 
 
-def _install_hooks():
+def _install_hooks() -> None:
     if not os.environ.get("LASTGOOD_HOOKS"):
         return
     try:
@@ -19,7 +19,7 @@ def _install_hooks():
         sys.stderr.write("lastgood: no hooks in this process: {!r}; training goes on without them\n".format(error))
 
 
-def _run_hidden_sitecustomize():
+def _run_hidden_sitecustomize() -> None:
     """Runs the next `sitecustomize` on the path. What it raises is its own, and is shown by `site` as always."""
     import importlib.util
     from importlib.machinery import PathFinder

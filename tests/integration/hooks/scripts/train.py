@@ -9,7 +9,7 @@ import sys
 import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-import tensorflow as tf  # noqa: E402
+import tensorflow as tf
 
 directory, steps, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 outcome = sys.argv[4] if len(sys.argv) > 4 else ""
@@ -31,7 +31,7 @@ with strategy.scope():
 checkpoint = tf.train.Checkpoint(
     weight=weight, name=name, total=total, optimizer=optimizer, step=step, local=local, late=tf.Module()
 )
-write_directory = directory if rank == 0 else os.path.join(directory, "workertemp_%d" % rank)
+write_directory = directory if rank == 0 else os.path.join(directory, f"workertemp_{rank}")
 manager = tf.train.CheckpointManager(checkpoint, write_directory, max_to_keep=2)
 
 restored = None

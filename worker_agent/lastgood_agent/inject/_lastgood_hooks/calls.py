@@ -5,10 +5,9 @@ Refuses to stand inside a restore, which is a collective: TensorFlow's own funct
 every call is kept to a microsecond or two, and waits for nothing.
 """
 
-import threading
 from typing import Any, Callable, Optional
 
-from .guard import is_inside_hook
+from .guard import describe, here
 from .orders import State
 from .saving import watch_step
 from .session import Session
@@ -16,7 +15,7 @@ from .session import Session
 _MARK = "_lastgood_counts"
 
 
-class GateTimeout(Exception):
+class GateStayedShutError(Exception):
     """The gate did not open in time."""
 
 
@@ -25,7 +24,7 @@ class Calls:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._views = []  # type: list[Any]
+        self._views: list[Any] = []
         self._passed = 0
         self._has_told_entering = False
         self._has_told_first_step = False
@@ -65,13 +64,13 @@ class Calls:
         self.is_settled = plan is not None or not session.is_steering
 
     def pass_gate(self) -> None:
-        """Waits until every worker has proven what it restored. Raises GateTimeout; training goes on even then."""
+        """Waits until every worker has proven what it restored; GateStayedShutError when the time is over."""
         session = self._session
         if not session.is_steering:
             return
         state = session.channel.wait_for(_is_open, session.settings.gate_s)
         if not _is_open(state):
-            raise GateTimeout("the gate did not open within {:g} s; going on".format(session.settings.gate_s))
+            raise GateStayedShutError("the gate did not open within {:g} s; going on".format(session.settings.gate_s))
 
     def tell_entering(self, function: Any) -> None:
         """Records that a function is entered although nothing was restored."""
@@ -79,8 +78,7 @@ class Calls:
 
     def tell_first_step(self) -> None:
         """Records that training goes on."""
-        step = self._session.progress.step
-        self._session.outbox.write("first_step", step=None if step < 0 else step)
+        self._session.outbox.write("first_step", step=self._session.progress.step)
 
     def _must_tell_entering(self, state: State) -> bool:
         if self._has_told_entering or self._session.restored or not self._session.is_steering:
@@ -105,45 +103,37 @@ def is_counted(function: Any) -> bool:
 
 
 def make_call(original: Callable[..., Any], calls: Calls, session: Session, is_eager: Callable[[], bool]) -> Any:
-    """What replaces Function.__call__. One closure, since every attribute looked up costs the training loop."""
-    progress, guard, local = session.progress, session.guard, threading.local()
-    enter, complete = progress.enter, progress.complete
+    """What replaces Function.__call__. One closure, since every name that is looked up costs the training loop."""
+    guard, enter, complete = session.guard, session.progress.enter, session.progress.complete
 
-    def counts(function: Any) -> bool:
-        mark = function.__dict__.get(_MARK)
-        if mark is None:
-            mark = function.__dict__[_MARK] = is_counted(function)
-        return bool(mark)
-
-    def before(function: Any) -> bool:
+    def __call__(self: Any, *args: Any, **kwds: Any) -> Any:  # noqa: N807
+        if not session.is_claimed or getattr(here, "is_within_call", False):
+            return original(self, *args, **kwds)
         try:
-            if getattr(local, "is_within", False) or not counts(function) or not is_eager() or is_inside_hook():
-                return False
-            if not calls.is_settled:
-                calls.look(function)
-            enter()
+            counts = self.__dict__.get(_MARK)
+            if counts is None:
+                counts = self.__dict__[_MARK] = is_counted(self)
+            counts = counts and is_eager()
+            if counts:
+                if not calls.is_settled:
+                    calls.look(self)
+                enter()
         except Exception as error:  # a hook's body, too hot for a thread of its own
-            guard.count("call", repr(error)[:500])
-            return False
-        return True
-
-    def after() -> None:
+            counts = False
+            guard.count("call", describe(error))
+        if not counts:
+            return original(self, *args, **kwds)
+        here.is_within_call = True
+        try:
+            result = original(self, *args, **kwds)
+        finally:
+            here.is_within_call = False
         try:
             complete(not calls.is_settled)
             if not calls.is_settled:
                 calls.look_after()
         except Exception as error:  # a hook's body, too hot for a thread of its own
-            guard.count("call", repr(error)[:500])
-
-    def __call__(self: Any, *args: Any, **kwds: Any) -> Any:  # noqa: N807
-        if not session.is_claimed or not before(self):
-            return original(self, *args, **kwds)
-        local.is_within = True
-        try:
-            result = original(self, *args, **kwds)
-        finally:
-            local.is_within = False
-        after()
+            guard.count("call", describe(error))
         return result
 
     return __call__

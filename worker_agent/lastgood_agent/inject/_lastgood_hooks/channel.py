@@ -26,8 +26,8 @@ class Channel:
         self._attempt = attempt
         self._on_garbage = on_garbage
         self._changed = threading.Condition()
-        self._state = None  # type: Optional[State]
-        self._connection = None  # type: Optional[socket.socket]
+        self._state: Optional[State] = None
+        self._connection: Optional[socket.socket] = None
         self._bell = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="lastgood-channel", daemon=True)
 

@@ -45,7 +45,9 @@ class Checksums:
     def of_strings(self, values: Sequence[bytes]) -> Optional[int]:
         """The crc of a string tensor as a bundle records it: lengths, their masked crc, and the bytes."""
         lengths = [len(value) for value in values]
-        packed = struct.pack("<{}{}".format(len(lengths), "Q" if max(lengths, default=0) > 0xFFFFFFFF else "I"), *lengths)
+        packed = struct.pack(
+            "<{}{}".format(len(lengths), "Q" if max(lengths, default=0) > 0xFFFFFFFF else "I"), *lengths
+        )
         crc = self._of_bytes(0, packed)
         if crc is None:
             return None
@@ -69,7 +71,7 @@ def find_checksums(library: str) -> Checksums:
 
 
 def _early(handle: ctypes.CDLL) -> List[Extend]:
-    found = []  # type: List[Extend]
+    found: List[Extend] = []
     for name in _EARLY_SYMBOLS:
         routine = getattr(handle, name, None)
         if routine is not None:
@@ -111,7 +113,7 @@ def _make_table() -> List[int]:
     return table
 
 
-_TABLE = []  # type: List[int]
+_TABLE: List[int] = []
 
 
 def extend_slowly(crc: int, content: bytes) -> int:

@@ -6,25 +6,27 @@ costs that deadline once and never again. A KeyboardInterrupt reaches the script
 that TensorFlow itself raises: the original is called outside of it.
 """
 
+import contextlib
 import threading
 from typing import Any, Callable, Dict, Generic, List, Optional, Set, Tuple, TypeVar
 
 T = TypeVar("T")
 Job = Tuple[Callable[[], Any], List[Any], threading.Event]
 
-_here = threading.local()
+#: Of this thread: is_inside (a hook's body runs), is_within_call (a tf.function that counts runs).
+here = threading.local()
 
 
 def is_inside_hook() -> bool:
     """True on a thread that is running a hook's body: what TensorFlow is asked there is no business of other hooks."""
-    return getattr(_here, "is_inside", False)
+    return getattr(here, "is_inside", False)
 
 
 class _Runner:
     """One thread that runs bodies one after the other. A runner that was left behind takes no more of them."""
 
     def __init__(self) -> None:
-        self._job = None  # type: Optional[Job]
+        self._job: Optional[Job] = None
         self._wake = threading.Semaphore(0)
         threading.Thread(target=self._run, name="lastgood-hook", daemon=True).start()
 
@@ -36,7 +38,7 @@ class _Runner:
         return done.wait(deadline_s)
 
     def _run(self) -> None:
-        _here.is_inside = True
+        here.is_inside = here.is_within_call = True
         while True:
             self._wake.acquire()
             job, self._job = self._job, None
@@ -69,9 +71,9 @@ class Guard:
     def __init__(self, on_failure: Callable[[str, str, int], None], deadline_s: float) -> None:
         self._on_failure = on_failure
         self._deadline_s = deadline_s
-        self._counts = {}  # type: Dict[str, int]
-        self._switched_off = set()  # type: Set[str]
-        self._idle = []  # type: List[_Runner]
+        self._counts: Dict[str, int] = {}
+        self._switched_off: Set[str] = set()
+        self._idle: List[_Runner] = []
         self._lock = threading.Lock()
 
     def run(self, hook: str, body: Callable[[], T], deadline_s: Optional[float] = None) -> Outcome[T]:
@@ -81,7 +83,7 @@ class Guard:
         if is_inside_hook():
             return self._run_here(hook, body)
         runner = self._runner()
-        outcome = []  # type: List[Any]
+        outcome: List[Any] = []
         limit_s = self._deadline_s if deadline_s is None else deadline_s
         if not runner.run(body, outcome, limit_s):
             self._switched_off.add(hook)
@@ -111,10 +113,8 @@ class Guard:
         with self._lock:
             count = self._counts[hook] = self._counts.get(hook, 0) + 1
         if count & (count - 1) == 0:
-            try:
+            with contextlib.suppress(Exception):  # the outbox can't be written to: there is nobody left to tell
                 self._on_failure(hook, error, count)
-            except Exception:  # the outbox can't be written to: there is nobody left to tell
-                pass
         return count
 
     @property

@@ -3,6 +3,7 @@
 Decides nothing; what each hook does is in the module of its name.
 """
 
+import importlib
 import sys
 from typing import Any, Callable
 
@@ -23,9 +24,14 @@ class Hooks:
         self.session = Session(settings)
         self.calls = Calls(self.session)
         self.saving = Saving(self.session)
-        self.receipts = Receipts(self.session)
+        self.receipts = Receipts(self.session, self.receipt_lost)
         self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle)
         self.rotation = Rotation(self.session)
+
+    def receipt_lost(self, error: str) -> None:
+        """A receipt can't be given, and without it nobody may pass the gate: steering is over."""
+        self.session.guard.count("receipt", error)
+        self.session.lose_steering("receipt", error)
 
     def saver_made(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> None:
         """TrackableSaver.__init__."""
@@ -59,9 +65,10 @@ class Hooks:
 
     def call_hook(self, original: Callable[..., Any]) -> Any:
         """Function.__call__."""
-        return make_call(original, self.calls, self.session, is_eager)
+        context = importlib.import_module("tensorflow.python.eager.context")
+        return make_call(original, self.calls, self.session, context.executing_eagerly)
 
 
 def is_eager() -> bool:
     """True when the calling thread executes eagerly."""
-    return bool(sys.modules["tensorflow.python.eager.context"].executing_eagerly())  # type: ignore[attr-defined]
+    return bool(sys.modules["tensorflow.python.eager.context"].executing_eagerly())

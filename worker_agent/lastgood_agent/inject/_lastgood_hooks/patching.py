@@ -9,7 +9,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
 from .settings import Settings
 
@@ -42,7 +42,7 @@ class Finder(MetaPathFinder):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._hooks = None  # type: Any
+        self._hooks: Any = None
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
@@ -79,7 +79,7 @@ class Finder(MetaPathFinder):
                 self._hooks.session.guard.count("patch", "{}: {!r}".format(module.__name__, error)[:500])
 
 
-_warned = set()  # type: set[str]
+_warned: Set[str] = set()
 
 
 def warn_once(text: str) -> None:
@@ -90,7 +90,7 @@ def warn_once(text: str) -> None:
 
 
 def wrap(holder: Any, name: str, wrapper: Wrapper) -> None:
-    """Replaces holder.name by a function that calls wrapper(original, ...). Raises AttributeError when it is missing."""
+    """Replaces holder.name by one that calls wrapper(original, ...). AttributeError where it is missing."""
     original = getattr(holder, name)
     if _is_hooked(original):
         return
@@ -188,7 +188,7 @@ def _patch_function(hooks: Any, module: Any) -> None:
     setattr(module.Function.__call__, _MARK, True)
 
 
-_PATCHES = {
+_PATCHES: Dict[str, Patch] = {
     name: patch
     for names, patch in (
         (CHECKPOINT, _patch_checkpoint),
@@ -197,4 +197,4 @@ _PATCHES = {
         (FUNCTION, _patch_function),
     )
     for name in names
-}  # type: Dict[str, Patch]
+}

@@ -1,20 +1,22 @@
 """Receipts: proof of what a restore has put into the live variables, compared with the plan's manifest key by key.
 
 Decides by the rule of each key's kind what counts as restored. Refuses to wait or to start a collective: values are
-compared as they are on this worker, and a variable that does not exist yet is compared where it takes its value.
+compared as they are on this worker when the restore returns, and a variable that does not exist yet is compared where
+it takes its value.
 """
 
 import json
 import os
+import queue
 import sys
-import time
+import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from urllib.parse import unquote_to_bytes
 
 from .checksums import Checksums, find_checksums
+from .guard import describe
 from .orders import PlannedSeries
 from .saving import text_of
 from .series import SAVE_COUNTER
@@ -49,32 +51,51 @@ class Proof:
     pending: Dict[int, List[Entry]] = field(default_factory=dict)
 
 
-class Receipts:
-    """Writes a receipt for each steered restore, and another one when late variables have taken their values."""
+@dataclass(frozen=True)
+class Snapshot:
+    """One key with what a live object holds for it now.
 
-    def __init__(self, session: Session) -> None:
+    values: one array per local replica. They share the variables' memory, and stay as they are: TensorFlow copies a
+    buffer that somebody else looks at before it writes to it. verdict: set where there is nothing to compare.
+    """
+
+    entry: Entry
+    kind: str = ""
+    values: Tuple[Any, ...] = ()
+    stored: Any = None
+    verdict: str = ""
+
+
+class Receipts:
+    """Writes a receipt for each steered restore, and another one when late variables have taken their values.
+
+    The script is held up only while the values are looked up; checksums are computed behind its back, while it goes
+    on to the gate.
+    """
+
+    def __init__(self, session: Session, on_lost: Callable[[str], None]) -> None:
         self._session = session
-        self._checksums = None  # type: Optional[Checksums]
-        self._late = weakref.WeakKeyDictionary()  # type: weakref.WeakKeyDictionary[Any, Proof]
+        self._on_lost = on_lost
+        self._checksums: Optional[Checksums] = None
+        self._late: weakref.WeakKeyDictionary[Any, Proof] = weakref.WeakKeyDictionary()
+        self._behind: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._has_thread = False
 
     def tell_error(self, planned: PlannedSeries, asked: Any, error: str, seconds: float) -> None:
         """Records that TensorFlow raised in a restore."""
-        proof = Proof(planned, text_of(asked) or "" if asked is not None else "", seconds)
-        self._write(proof, error)
+        self._write(_proof(planned, asked, seconds), error)
 
     def tell(self, planned: PlannedSeries, asked: Any, status: Any, seconds: float) -> None:
         """Compares the live variables with the manifest and records what was found."""
-        proof = Proof(planned, text_of(asked) or "" if asked is not None else "", seconds)
+        proof = _proof(planned, asked, seconds)
         coordinator = getattr(status, "_checkpoint", None)
         if not hasattr(coordinator, "object_graph_proto"):
             self._write(proof, "expected an object-based checkpoint, found {}".format(type(status).__name__))
             return
-        started_s = time.monotonic()
-        self._compare(proof, coordinator, read_manifest(planned.manifest))
-        proof.seconds = seconds + time.monotonic() - started_s
-        self._write(proof)
+        snapshots = self._look_up(proof, coordinator, read_manifest(planned.manifest))
         if proof.pending:
             self._late[coordinator] = proof
+        self._judge_behind(proof, snapshots)
 
     def restored_late(self, coordinator: Any) -> None:
         """_CheckpointRestoreCoordinator.restore_saveables: a variable that was born later has taken its value."""
@@ -82,34 +103,64 @@ class Receipts:
         if proof is None:
             return
         born = proof.pending.keys() & coordinator.matched_proto_ids
+        snapshots: List[Snapshot] = []
         for node in born:
             live = coordinator.object_by_proto_id.get(node)
-            for entry in proof.pending.pop(node):
-                proof.findings[entry.key] = self._judge(entry, live, coordinator, node)
-        if born:
-            self._write(proof)
+            snapshots += [self._snapshot(entry, live, coordinator, node) for entry in proof.pending.pop(node)]
+        if snapshots:
+            self._judge_behind(proof, snapshots)
 
     def has_pending(self, coordinator: Any) -> bool:
         """True while variables of this restore are still to be born."""
         return bool(self._late) and coordinator in self._late
 
-    def _compare(self, proof: Proof, coordinator: Any, entries: List[Entry]) -> None:
-        proto = coordinator.object_graph_proto
-        nodes = _nodes_by_key(proto)
-        due = []  # type: List[Tuple[Entry, Any, int]]
-        orphans = []  # type: List[Tuple[Entry, int]]
+    def _look_up(self, proof: Proof, coordinator: Any, entries: List[Entry]) -> List[Snapshot]:
+        nodes = _nodes_by_key(coordinator.object_graph_proto)
+        snapshots: List[Snapshot] = []
+        orphans: List[Tuple[Entry, int]] = []
         for entry in entries:
             node = nodes.get(entry.key, nodes.get(_object_of(entry.key), -1))
             live = coordinator.object_by_proto_id.get(node) if node >= 0 else None
             if live is not None:
-                due.append((entry, live, node))
+                snapshots.append(self._snapshot(entry, live, coordinator, node))
             elif not entry.key.startswith(SAVE_COUNTER + _ATTRIBUTES):
                 orphans.append((entry, node))
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            verdicts = pool.map(lambda one: self._judge(one[0], one[1], coordinator, one[2]), due)
-            proof.findings.update((one[0].key, verdict) for one, verdict in zip(due, verdicts))
         if orphans:
             self._sort_orphans(proof, coordinator, orphans)
+        return snapshots
+
+    def _snapshot(self, entry: Entry, live: Any, coordinator: Any, node: int) -> Snapshot:
+        kind = kind_of(live) or entry.kind
+        unused = coordinator.unused_attributes.get(node, ())
+        if any(entry.key.endswith(_ATTRIBUTES + name) for name in unused):
+            return Snapshot(entry, kind, verdict=LEFT)
+        variables = local_replicas(live)
+        if not variables:
+            return Snapshot(entry, kind, verdict=RESTORED if kind == PER_WORKER else UNCHECKED)
+        is_share = kind == SUM and self._session.replicas > 1
+        stored = _read_stored(coordinator, entry.key) if is_share else None
+        return Snapshot(entry, kind, tuple(read_local(one) for one in variables), stored)
+
+    def _judge_behind(self, proof: Proof, snapshots: List[Snapshot]) -> None:
+        late = sum(len(entries) for entries in proof.pending.values())
+        self._behind.put(lambda: self._judge_and_write(proof, snapshots, late))
+        if not self._has_thread:
+            self._has_thread = True
+            threading.Thread(target=self._run_behind, name="lastgood-receipt", daemon=True).start()
+
+    def _run_behind(self) -> None:
+        while True:
+            work = self._behind.get()
+            try:
+                work()
+            except Exception as error:  # a hook's body, on a thread of its own
+                self._on_lost(describe(error))
+            del work
+
+    def _judge_and_write(self, proof: Proof, snapshots: List[Snapshot], late: int) -> None:
+        for snapshot, verdict in zip(snapshots, _map_on_threads(self._judge, snapshots)):
+            proof.findings[snapshot.entry.key] = verdict
+        self._write(proof, late=late)
 
     def _sort_orphans(self, proof: Proof, coordinator: Any, orphans: List[Tuple[Entry, int]]) -> None:
         """Keys without a live object: either it is not born yet, or its place is taken by one that got no value."""
@@ -121,30 +172,19 @@ class Receipts:
             else:
                 proof.pending.setdefault(node, []).append(entry)
 
-    def _judge(self, entry: Entry, live: Any, coordinator: Any, node: int) -> str:
-        kind = kind_of(live) or entry.kind
-        is_foreign = kind == PER_WORKER and not self._session.is_chief
-        unused = coordinator.unused_attributes.get(node, ())
-        if any(entry.key.endswith(_ATTRIBUTES + name) for name in unused):
-            return LEFT
-        variables = local_replicas(live)
-        if not variables:
-            return FROM_CHIEF if is_foreign else UNCHECKED if kind != PER_WORKER else RESTORED
-        verdict = self._judge_values(entry, variables, kind, coordinator)
+    def _judge(self, snapshot: Snapshot) -> str:
+        verdict = snapshot.verdict or self._judge_values(snapshot)
+        is_foreign = snapshot.kind == PER_WORKER and not self._session.is_chief
         return FROM_CHIEF if verdict == RESTORED and is_foreign else verdict
 
-    def _judge_values(self, entry: Entry, variables: Tuple[Any, ...], kind: str, coordinator: Any) -> str:
-        if kind == SUM and self._session.replicas > 1:
-            stored = _read_stored(coordinator, entry.key)
-            equal = [_is_share(read_local(one), stored, self._session.replicas) for one in variables]
-            return RESTORED if all(equal) else WRONG
-        for variable in variables:
-            found = self._crc_of(read_local(variable))
-            if found is None:
-                return UNCHECKED
-            if found != entry.crc32c:
-                return WRONG
-        return RESTORED
+    def _judge_values(self, snapshot: Snapshot) -> str:
+        if snapshot.stored is not None:
+            shares = [_is_share(value, snapshot.stored, self._session.replicas) for value in snapshot.values]
+            return RESTORED if all(shares) else WRONG
+        found = [self._crc_of(value) for value in snapshot.values]
+        if any(crc is None for crc in found):
+            return UNCHECKED
+        return RESTORED if all(crc == snapshot.entry.crc32c for crc in found) else WRONG
 
     def _crc_of(self, value: Any) -> Optional[int]:
         checksums = self._find_checksums()
@@ -160,11 +200,10 @@ class Receipts:
             self._checksums = find_checksums(os.path.join(package, "libtensorflow_framework.so.2"))
         return self._checksums
 
-    def _write(self, proof: Proof, error: str = "") -> None:
-        by_verdict = {}  # type: Dict[str, List[str]]
+    def _write(self, proof: Proof, error: str = "", late: int = 0) -> None:
+        by_verdict: Dict[str, List[str]] = {}
         for key, verdict in sorted(proof.findings.items()):
             by_verdict.setdefault(verdict, []).append(key)
-        late = sum(len(entries) for entries in proof.pending.values())
         planned = proof.planned
         self._session.outbox.write(
             "receipt",
@@ -184,6 +223,39 @@ class Receipts:
             error=error,
             seconds=proof.seconds,
         )
+
+
+def _proof(planned: PlannedSeries, asked: Any, seconds: float) -> Proof:
+    return Proof(planned, "" if asked is None else text_of(asked) or "", seconds)
+
+
+def _map_on_threads(judge: Callable[[Snapshot], str], snapshots: List[Snapshot]) -> List[str]:
+    """The verdicts, in order, by a few daemon threads: those of a pool would hold up the end of the process."""
+    verdicts = [""] * len(snapshots)
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    errors: List[BaseException] = []
+    for number in range(len(snapshots)):
+        todo.put(number)
+
+    def work() -> None:
+        while not errors:
+            try:
+                number = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                verdicts[number] = judge(snapshots[number])
+            except Exception as error:  # a hook's body: told by the caller
+                errors.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(4, os.cpu_count() or 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return verdicts
 
 
 def read_manifest(path: str) -> List[Entry]:
@@ -222,7 +294,7 @@ def _object_of(key: str) -> str:
 
 
 def _nodes_by_key(proto: Any) -> Mapping[str, int]:
-    nodes = {}  # type: Dict[str, int]
+    nodes: Dict[str, int] = {}
     for number, node in enumerate(proto.nodes):
         for attribute in node.attributes:
             nodes[attribute.checkpoint_key] = number
@@ -231,7 +303,7 @@ def _nodes_by_key(proto: Any) -> Mapping[str, int]:
 
 
 def _parents(proto: Any) -> Mapping[int, List[int]]:
-    parents = {}  # type: Dict[int, List[int]]
+    parents: Dict[int, List[int]] = {}
     for number, node in enumerate(proto.nodes):
         for child in node.children:
             parents.setdefault(child.node_id, []).append(number)
@@ -242,8 +314,8 @@ def _parents(proto: Any) -> Mapping[int, List[int]]:
 
 def _nearest_live_ancestor(coordinator: Any, parents: Mapping[int, List[int]], node: int) -> Optional[Any]:
     """The closest object above a node of the checkpoint that exists here, but the root, which says too little."""
-    seen = {0}  # type: Set[int]
-    level = [parent for parent in parents.get(node, ())]
+    seen: Set[int] = {0}
+    level = list(parents.get(node, ()))
     while level:
         for number in level:
             live = coordinator.object_by_proto_id.get(number)
@@ -271,7 +343,7 @@ def _is_like(live: Any, entry: Entry) -> bool:
 
 def _read_stored(coordinator: Any, key: str) -> Any:
     readers = sys.modules["tensorflow.python.training.py_checkpoint_reader"]
-    reader = readers.NewCheckpointReader(coordinator.save_path_string)  # type: ignore[attr-defined]
+    reader = readers.NewCheckpointReader(coordinator.save_path_string)
     return reader.get_tensor(key)
 
 

@@ -43,15 +43,22 @@ class Restoring:
         return self._restore_planned(original, saver, save_path, planned, *args, **kwargs)
 
     def _restore_planned(
-        self, original: Callable[..., Any], saver: Any, save_path: Any, planned: PlannedSeries, *args: Any, **kwargs: Any
+        self,
+        original: Callable[..., Any],
+        saver: Any,
+        save_path: Any,
+        planned: PlannedSeries,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         run = self._session.guard.run
         started_s = time.monotonic()
         try:
             status = original(saver, planned.prefix, *args, **kwargs)
-        except Exception as error:
+        except Exception as failure:
+            error = describe(failure)
             seconds = time.monotonic() - started_s
-            run("receipt", lambda: self._receipts.tell_error(planned, save_path, describe(error), seconds))
+            run("receipt", lambda: self._receipts.tell_error(planned, save_path, error, seconds))
             raise
         seconds = time.monotonic() - started_s
         self._session.restored += 1
@@ -85,7 +92,7 @@ class Restoring:
         return found if planned is None else planned.prefix
 
     def restore_or_initialize(self, original: Callable[..., Any], manager: Any, *args: Any, **kwargs: Any) -> Any:
-        """CheckpointManager.restore_or_initialize. The prefix is told to the manager, never added to what it rotates."""
+        """CheckpointManager.restore_or_initialize. The manager learns the prefix, and never rotates it."""
         if not is_inside_hook() and self._is_eager():
             found = manager._latest_checkpoint
             planned = self._steer("manager", lambda: self.answer_manager(manager, found))

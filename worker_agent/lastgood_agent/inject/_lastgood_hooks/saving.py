@@ -34,7 +34,7 @@ class Saving:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._thread = threading.local()
-        self._kinds = weakref.WeakKeyDictionary()  # type: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]]
+        self._kinds: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]] = weakref.WeakKeyDictionary()
 
     def save(self, original: Callable[..., Any], saver: Any, file_prefix: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver.save."""
@@ -46,9 +46,10 @@ class Saving:
         started_s = time.monotonic()
         try:
             result = original(saver, file_prefix, *args, **kwargs)
-        except Exception as error:
+        except Exception as failure:
+            error = describe(failure)
             if begun is not None:
-                session.guard.run("save", lambda: self.tell_failure(begun, file_prefix, describe(error)))
+                session.guard.run("save", lambda: self.tell_failure(begun, file_prefix, error))
             raise
         seconds = time.monotonic() - started_s
         gathered, self._thread.gathered = self._thread.gathered, None
@@ -93,9 +94,7 @@ class Saving:
         """Records that a save raised."""
         series, ordinal = begun
         prefix = _absolute(text_of(file_prefix) or "")
-        self._session.outbox.write(
-            "save_failed", series=series.to_json(), ordinal=ordinal, prefix=prefix, error=error
-        )
+        self._session.outbox.write("save_failed", series=series.to_json(), ordinal=ordinal, prefix=prefix, error=error)
 
     def _kinds_of(self, saver: Any, gathered: Any) -> Dict[str, str]:
         """The kinds by key, computed again only when a saver saves another number of objects."""
@@ -113,14 +112,14 @@ class Saving:
 def kinds_by_key(tensors_by_object: Any, copies: Any) -> Dict[str, str]:
     """Kinds of what TensorFlow is about to save. copies: original -> copy, where a save goes on in the background."""
     originals = {} if not copies else {id(copy): original for original, copy in copies.items()}
-    kinds = {}  # type: Dict[str, str]
+    kinds: Dict[str, str] = {}
     for saved, tensors in tensors_by_object.items():
         if saved is None:
             continue
         live = getattr(saved, "obj", saved) if type(saved).__name__ == "SaveableCompatibilityConverter" else saved
         kind = kind_of(originals.get(id(live), live))
         if kind is not None:
-            kinds.update({key: kind for key in tensors})
+            kinds.update(dict.fromkeys(tensors, kind))
     if _SAVE_COUNTER_KEY in kinds:
         kinds[_SAVE_COUNTER_KEY] = MIRRORED
     return kinds

@@ -48,11 +48,11 @@ class SeriesBook:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._saved = {}  # type: Dict[str, List[str]]
-        self._asked = {}  # type: Dict[str, List[str]]
-        self._saves = {}  # type: Dict[Tuple[str, int], int]
-        self._prefixes = set()  # type: Set[str]
-        self._managed = set()  # type: Set[str]
+        self._saved: Dict[str, List[str]] = {}
+        self._asked: Dict[str, List[str]] = {}
+        self._saves: Dict[Tuple[str, int], int] = {}
+        self._prefixes: Set[str] = set()
+        self._managed: Set[str] = set()
 
     def begin_save(self, signature: str, directory: str) -> Tuple[Series, int]:
         """The series of a save that begins, and its ordinal from 1: counted whether or not the save succeeds."""

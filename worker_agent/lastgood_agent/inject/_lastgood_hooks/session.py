@@ -7,7 +7,7 @@ failed: what one worker can't do, none may do.
 
 import os
 import threading
-from typing import Any, Optional
+from typing import Optional
 
 from .channel import Channel
 from .facts import Outbox
@@ -18,7 +18,7 @@ from .series import Series, SeriesBook
 from .settings import Settings
 
 
-class SteeringTimeout(Exception):
+class NoPlanError(Exception):
     """No plan came in time."""
 
 
@@ -73,7 +73,7 @@ class Session:
     def plan(self, asked: Series, directory: str, via: str) -> Optional[Plan]:
         """The plan. Where none is known yet, says that the script asks and waits; None: steering was switched off.
 
-        Raises SteeringTimeout after plan_s.
+        Raises NoPlanError after plan_s.
         """
         if self.state.plan is None:
             self.outbox.write("asked", series=asked.to_json(), directory=directory, via=via)
@@ -81,7 +81,7 @@ class Session:
         state = self.state
         if state.plan is None and state.steering:
             waited = "no plan came within {:g} s of asking".format(self.settings.plan_s)
-            raise SteeringTimeout(waited + "; is the agent alive and the controller reachable?")
+            raise NoPlanError(waited + "; is the agent alive and the controller reachable?")
         return state.plan if state.steering else None
 
     def lose_steering(self, hook: str, error: str) -> None:
@@ -119,7 +119,7 @@ def _create_claim(path: str) -> bool:
     return True
 
 
-def _read_pid(path: str) -> Any:
+def _read_pid(path: str) -> Optional[int]:
     try:
         with open(path, encoding="ascii") as file:
             return int(file.read())

@@ -36,7 +36,9 @@ def select_series(plan: Optional[Plan], ask: Ask) -> Optional[PlannedSeries]:
     there = [series for series in plan.series if ask.directory and ask.directory in series.directories]
     known = [series for series in plan.series if _is_of_signature(series, ask)]
     if there:
-        return _the_one([s for s in there if s in known], ask) or _the_one([s for s in there if _same_name(s, ask)], ask)
+        return _the_one([s for s in there if s in known], ask) or _the_one(
+            [s for s in there if _same_name(s, ask)], ask
+        )
     names_nothing = not ask.directory or (not ask.prefix and bool(ask.signature) and ask.is_vacant)
     is_scratch = ask.is_vacant and (ask.is_own or _lies_below(ask.directory, plan))
     if names_nothing or is_scratch:

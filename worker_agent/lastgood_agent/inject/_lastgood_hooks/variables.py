@@ -63,7 +63,7 @@ def read_local(variable: Any) -> Any:
     value = _read(variable)
     numpy = sys.modules["numpy"]
     is_text = isinstance(value, bytes)
-    return numpy.array(value, dtype=object) if is_text else numpy.asarray(value)  # type: ignore[attr-defined]
+    return numpy.array(value, dtype=object) if is_text else numpy.asarray(value)
 
 
 def read_integer(variable: Any) -> int:
@@ -73,7 +73,7 @@ def read_integer(variable: Any) -> int:
 
 def _read(variable: Any) -> Any:
     operations = sys.modules["tensorflow.python.ops.gen_resource_variable_ops"]
-    return operations.read_variable_op(variable.handle, variable.dtype)._numpy()  # type: ignore[attr-defined]
+    return operations.read_variable_op(variable.handle, variable.dtype)._numpy()
 
 
 def is_in_host_memory(variable: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -75,10 +76,8 @@ class FakeAgent:
         """The agent's own look into the outbox; the bell is read where the test wants an agent that reads."""
         while not self._is_closed:
             for connection in list(self._connections) if self._reads else []:
-                try:
+                with contextlib.suppress(OSError):
                     connection.recv(1 << 16, socket.MSG_DONTWAIT)
-                except OSError:
-                    pass
             for path in sorted(self.outbox.glob("[!.]*.json")):
                 if path.name not in self._seen:
                     self._seen.add(path.name)
@@ -132,9 +131,7 @@ def start(
         **os.environ,
         "PYTHONPATH": os.pathsep.join([*extra_path, str(INJECT)]),
         "LASTGOOD_HOOKS": json.dumps(hooks),
-        "TF_CONFIG": json.dumps(
-            {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}
-        ),
+        "TF_CONFIG": json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "CUDA_VISIBLE_DEVICES": "",
     }
