@@ -59,7 +59,12 @@ def render(job: Document | None, entries: Sequence[Document], now_s: float, star
 
 
 def is_shown(entry: Document) -> bool:
-    """Whether an entry is worth a line on a display. All of them are in the journal."""
+    """Whether an entry is worth a line on a display. All of them are in the journal.
+
+    What is still pending is in the picture's table; only what was settled gets a line.
+    """
+    if entry["kind"] == "VerdictReached":
+        return _standing(entry) != "Pending"
     return entry["kind"] not in _HIDDEN
 
 
@@ -77,9 +82,12 @@ def event_line(entry: Document, started_s: float) -> Text:
 def style_of(entry: Document) -> str:
     """The colour of an event: what went wrong stands out, what is routine steps back."""
     if entry["kind"] == "VerdictReached":
-        standing = entry["event"].get("verdict", {}).get("standing", "")
-        return {"Good": "green", "Bad": "bold red"}.get(standing, "dim")
+        return {"Good": "green", "Bad": "bold red"}.get(_standing(entry), "dim")
     return _STYLES.get(entry["kind"], "")
+
+
+def _standing(entry: Document) -> str:
+    return str(entry["event"].get("verdict", {}).get("standing", ""))
 
 
 class Display(AbstractContextManager["Display"], Protocol):

@@ -106,7 +106,7 @@ def workers_line(job: Document) -> Text:
         if text:
             text.append("   ")
         text.append(name, style="bold").append(" ").append_text(_trainer_text(worker["trainer"]))
-        if not worker["connected"]:
+        if not worker["connected"] and not job.get("end"):
             text.append(" (no agent)", style="yellow")
     return text
 

@@ -117,7 +117,7 @@ def test_durations_are_for_people(seconds, text):
 
 
 def test_the_picture_shows_events_then_the_job():
-    entries = [entry(1), entry(2, "VerifyAsked", "hidden"), verdict_entry(3, 1, "Good")]
+    entries = [entry(1), entry(2, "VerifyAsked", "hidden"), verdict_entry(2, 1, "Pending"), verdict_entry(3, 1, "Good")]
 
     lines = shown(display.render(job(waiting="worker/1 to connect"), entries, now_s=100.0, started_s=10.0)).splitlines()
 
