@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 JOB = "guarded"
 #: The longest wait for anything on a busy machine; no test passes by waiting this long.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 #: Pause between two looks at what tells nobody of its change: a process that is to end, a file that is to appear.
 LOOK_S = 0.03
 #: An exit by SIGTERM or Ctrl-C takes at most this long.
@@ -284,14 +284,9 @@ class Launch:
 
         return dict(self.journal.wait_for(claim, what, within_s, self.account))
 
-    def wait_for_good(self, count: int = 1, *, attempt: int = 0, after: int = 0) -> Document:
-        """The count-th verdict Good, of that attempt where one is given, after that sequence number."""
-
-        def claim(entries: list[Document]) -> Document | None:
-            found = [e for e in entries if is_good(e) and e["sequence"] > after and attempt in (0, save_of(e)[0])]
-            return found[count - 1] if len(found) >= count else None
-
-        return dict(self.journal.wait_for(claim, f"{count} Good checkpoints", PATIENCE_S, self.account))
+    def wait_for_good(self, step: int, attempt: int = 1) -> Document:
+        """The verdict Good on that attempt's checkpoint of a step."""
+        return wait_for_good(self.journal, step, attempt, self.account)
 
     def wait_for_attempt(self, number: int) -> Document:
         """The first step of every worker in that attempt; the last one's entry."""
@@ -302,7 +297,7 @@ class Launch:
 
         return dict(self.journal.wait_for(claim, f"attempt {number} to train", PATIENCE_S, self.account))
 
-    def finish(self, within_s: float = 90.0) -> Finished:
+    def finish(self, within_s: float = PATIENCE_S) -> Finished:
         """The end of launch, which must come by itself, and its journal read to the end."""
         self._reaper.join(within_s)
         if self._reaper.is_alive():
@@ -326,18 +321,14 @@ class Launch:
         self._reaper.join(PATIENCE_S)
 
 
-# ------------------------------------------------------------------------------------------------------ journal entries
+def wait_for_good(journal: Journal, step: int, attempt: int, say: Callable[[], str]) -> Document:
+    """The verdict Good on an attempt's checkpoint of a step, as soon as it is in the journal."""
 
+    def claim(entries: list[Document]) -> Document | None:
+        verdicts = (e for e in entries if e["kind"] == "VerdictReached" and e["attempt"] == attempt)
+        return next((e for e in verdicts if f"(step {step}) Good" in e["text"]), None)
 
-def is_good(entry: Document) -> bool:
-    """A verdict that says Good."""
-    return bool(entry["kind"] == "VerdictReached" and entry["event"]["verdict"]["standing"] == "Good")
-
-
-def save_of(entry: Document) -> tuple[int, int]:
-    """(attempt, ordinal) of the save that a verdict is about."""
-    save = entry["event"]["save"]
-    return int(save["attempt"]), int(save["ordinal"])
+    return dict(journal.wait_for(claim, f"step {step} of attempt {attempt} to be Good", PATIENCE_S, say))
 
 
 # ------------------------------------------------------------------------------------------------------------ processes

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
 from conftest import Reference, Start
 from operating import Launch
 from training import Training, assert_trained_truly, run_plainly
+
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
 
 
 def forget(run: Launch) -> None:

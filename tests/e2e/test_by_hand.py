@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Reference
-from operating import JOB, STOP_LIMIT_S, Document, Journal, Lastgood, is_good, kill
+from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, kill, wait_for_good
 from training import Training, assert_trained_truly, free_ports, tf_config
 
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
 STEPS = 60
-PATIENCE_S = 90.0
 
 
 class ByHand:
@@ -70,14 +72,9 @@ class ByHand:
         samples = re.findall(r"^(lastgood_[^ ]+) ([^ ]+)$", text, re.MULTILINE)
         return {name: float(value) for name, value in samples}
 
-    def wait_for_good(self, count: int) -> Document:
-        """The count-th verdict Good."""
-
-        def claim(entries: list[Document]) -> Document | None:
-            found = [entry for entry in entries if is_good(entry)]
-            return found[count - 1] if len(found) >= count else None
-
-        return dict(self.journal.wait_for(claim, f"{count} Good checkpoints", PATIENCE_S, self.account))
+    def wait_for_good(self, step: int, attempt: int = 1) -> Document:
+        """The verdict Good on that attempt's checkpoint of a step."""
+        return wait_for_good(self.journal, step, attempt, self.account)
 
     def workers_end(self) -> list[int]:
         """The exit statuses of the launchers, which must end by themselves."""
@@ -110,15 +107,16 @@ def by_hand(lastgood: Lastgood, tmp_path: Path, nothing_left: None) -> Iterator[
 def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
     by_hand: ByHand, lastgood: Lastgood, training: Training, reference: Reference, tmp_path: Path
 ) -> None:
-    by_hand.start_workers(training.command(steps=STEPS, save_every=5, pace=0.03, hold_at=50))
-    by_hand.wait_for_good(2)
+    by_hand.start_workers(training.command(steps=STEPS, save_every=5, pace=0.03, hold_at="20,50"))
+    by_hand.wait_for_good(10)
 
     kill(by_hand.job()["workers"]["worker/1"]["trainer"]["pid"])
-    by_hand.wait_for_good(9)
+    training.go_on(20)
+    by_hand.wait_for_good(50, attempt=2)
     live_job, live_metrics = by_hand.job(), by_hand.metrics()
     live_jobs = lastgood.document("jobs", "--state-dir", by_hand.state_dir, cwd=tmp_path)
     live_words = lastgood.run("job", JOB, "--controller", by_hand.address, cwd=tmp_path)
-    training.go_on()
+    training.go_on(50)
     statuses = by_hand.workers_end()
     controller_status = by_hand.stop_controller()
     job = lastgood.document("job", JOB, "--state-dir", by_hand.state_dir, cwd=tmp_path)
@@ -132,7 +130,7 @@ def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
     # While it ran.
     assert [(summary["name"], summary["attempt"], summary["phase"]) for summary in live_jobs] == [(JOB, 2, "Training")]
     assert (live_job["phase"], live_job["end"], live_job["restarts"]) == ("Training", None, 1)
-    assert live_job["last_good"]["step"] >= 45
+    assert live_job["last_good"]["step"] == 50
     assert [incident["worker"] for incident in live_job["incidents"]] == ["worker/1"]
     assert live_job["incidents"][0]["reason"] == "WorkerKilled"
     assert "WorkerKilled" in live_words.output
@@ -140,7 +138,7 @@ def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
     good = sum(
         value for name, value in live_metrics.items() if name.startswith("lastgood_saves_total{") and '"Good"' in name
     )
-    assert good >= 9
+    assert good >= 8
     assert sum(value for name, value in live_metrics.items() if name.startswith("lastgood_restarts_total")) == 1
     assert sum(value for name, value in live_metrics.items() if name.startswith("lastgood_restores_total")) == 2
     since = [value for name, value in live_metrics.items() if name.startswith("lastgood_seconds_since_last_good")]

@@ -8,6 +8,9 @@ import pytest
 from conftest import Reference, Start
 from training import Training, assert_trained_truly, run_plainly
 
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
 FAULTS = Path(__file__).resolve().parent / "faults"
 
 

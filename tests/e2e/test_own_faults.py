@@ -10,6 +10,9 @@ from conftest import Reference, Start
 from operating import Document, Launch, kill, start_ticks
 from training import Training, assert_trained_truly
 
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
 WORKERS = ("worker/0", "worker/1")
 
 
@@ -38,33 +41,30 @@ def stopped() -> Iterator[list[int]]:
 def test_controller_and_agents_may_die_or_stand_still_while_training_goes_on(
     launch: Start, training: Training, reference: Reference, stopped: list[int]
 ) -> None:
-    steps, save_every = 180, 5
-    run = launch(training.command(steps=steps, save_every=save_every, pace=0.04, hold_at=steps - 10))
-    run.wait_for_good(2)
+    steps, save_every = 80, 5
+    run = launch(training.command(steps=steps, save_every=save_every, pace=0.02, hold_at="20,40,60"))
+    run.wait_for_good(20)
     before = trainers(run)
 
     kill(run.controller_pid())
-    run.wait_for("WorkerConnected", count=4)
-    good = run.wait_for_good(2, after=run.journal.entries[-1]["sequence"])
-    after_controller = trainers(run)
+    training.go_on(20)
+    run.wait_for_good(40)
+    without_controller = trainers(run)
     kill(run.agent_pid("worker/1"))
-    run.wait_for("WorkerConnected", "worker/1", count=3)
-    good = run.wait_for_good(2, after=run.journal.entries[-1]["sequence"])
-    after_agent = trainers(run)
+    training.go_on(40)
+    run.wait_for_good(60)
+    without_agent = trainers(run)
     stopped.append(run.agent_pid("worker/0"))
     kill(stopped[0], signal.SIGSTOP)
-    reached = len(training.lives(1)[0].executed)
-    run.wait_for("SaveReported", "worker/1", count=good["event"]["save"]["ordinal"] + 3)
-    meanwhile = len(training.lives(1)[0].executed) - reached
+    training.go_on(60)
+    run.wait_for("SaveReported", f"worker/1 saved ckpt-{steps // save_every} ")
+    reached = training.lives(0)[0].executed[-1]
     kill(stopped[0], signal.SIGCONT)
-    run.wait_for_good(2, after=run.journal.entries[-1]["sequence"])
-    after_stop = trainers(run)
-    training.go_on()
     done = run.finish()
 
     assert done.status == 0, done.output
-    assert before == after_controller == after_agent == after_stop
-    assert meanwhile >= save_every
+    assert before == without_controller == without_agent
+    assert reached == steps, "expected training to reach its end while an agent stood still"
     job = run.job()
     assert (len(job["attempts"]), job["restarts"], job["incidents"]) == (1, 0, [])
     assert_no_save_is_missing(job, 1, steps // save_every, save_every)
@@ -74,15 +74,16 @@ def test_controller_and_agents_may_die_or_stand_still_while_training_goes_on(
 def test_a_killed_launcher_takes_its_trainer_along_and_the_gang_goes_on(
     launch: Start, training: Training, reference: Reference
 ) -> None:
-    steps = 80
-    run = launch(training.command(steps=steps, save_every=5, pace=0.03, hold_at=steps - 10))
-    run.wait_for_good(2)
+    steps = 50
+    run = launch(training.command(steps=steps, save_every=5, pace=0.02, hold_at="20,40"))
+    run.wait_for_good(10)
     before = trainers(run)
 
     kill(run.launcher_pid("worker/1"))
-    run.wait_for_attempt(2)
+    training.go_on(20)
+    run.wait_for_good(40, attempt=2)
     after = trainers(run)
-    training.go_on()
+    training.go_on(40)
     done = run.finish()
 
     assert done.status == 0, done.output

@@ -11,6 +11,9 @@ from conftest import Reference, Start
 from operating import STOP_LIMIT_S, wait_until_gone
 from training import SCRIPTS, Training, assert_trained_truly
 
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
 STEPS = 60
 
 
@@ -18,19 +21,20 @@ def test_a_stopped_launch_leaves_nothing_and_the_same_command_goes_on_from_the_l
     launch: Start, training: Training, reference: Reference, tmp_path: Path
 ) -> None:
     """TensorFlow swallows SIGTERM, so the trainers have to be made to end."""
-    command = training.command(steps=STEPS, save_every=5, pace=0.05, hold_at=50)
+    command = training.command(steps=STEPS, save_every=5, pace=0.05, hold_at="20,40")
 
     first = launch(command)
-    first.wait_for_good(2)
+    first.wait_for_good(10)
     first.signal(signal.SIGTERM)
     stopped = first.finish(STOP_LIMIT_S)
     left_by_first = wait_until_gone(tmp_path, 0)
+    training.go_on(20)
     second = launch(command, again=True)
-    second.wait_for_good(1, attempt=2)
+    second.wait_for_good(30, attempt=2)
     second.signal(signal.SIGINT)
     interrupted = second.finish(STOP_LIMIT_S)
     left_by_second = wait_until_gone(tmp_path, 0)
-    training.go_on()
+    training.go_on(40)
     third = launch(command, again=True)
     finished = third.finish()
 
@@ -78,10 +82,10 @@ def test_the_state_directory_of_a_killed_launch_can_be_used_again(
     command = training.command(steps=30, save_every=5, pace=0.03, hold_at=20)
 
     first = launch(command, workers=1)
-    first.wait_for_good(2)
+    first.wait_for_good(10)
     first.signal(signal.SIGKILL)
     first.finish(STOP_LIMIT_S)
-    training.go_on()
+    training.go_on(20)
     second = launch(command, workers=1, again=True)
     done = second.finish()
 

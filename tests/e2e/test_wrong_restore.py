@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import Start
 from training import Training, executed_steps, run_plainly
+
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_a_worker_that_was_given_the_checkpoint_before_is_named_with_its_variables(

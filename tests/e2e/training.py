@@ -34,7 +34,7 @@ class Training:
 
     @property
     def gate(self) -> Path:
-        """The file that a held script waits for."""
+        """With a step's number behind it, the file that a script waits for when it is held at that step."""
         return self.directory / "go-on"
 
     def command(self, *, steps: int, **options: object) -> list[str]:
@@ -54,9 +54,9 @@ class Training:
             words += ["--" + name.replace("_", "-"), str(value)]
         return words
 
-    def go_on(self) -> None:
-        """Lets a held script go on."""
-        self.gate.touch()
+    def go_on(self, step: int) -> None:
+        """Lets a script that is held at a step go on."""
+        self.gate.with_name(f"{self.gate.name}-{step}").touch()
 
     def log(self, task_id: int) -> list[dict[str, Any]]:
         """What one worker says it did, over all its lives."""

@@ -26,8 +26,8 @@ def parse_arguments():
     parser.add_argument("--save-every", type=int, default=5)
     parser.add_argument("--keep", type=int, default=1000, help="checkpoints that the manager keeps")
     parser.add_argument("--pace", type=float, default=0.0, help="seconds that a step takes at least")
-    parser.add_argument("--hold-at", type=int, default=-1, help="wait after this step until --hold-until exists")
-    parser.add_argument("--hold-until", default="", help="a file")
+    parser.add_argument("--hold-at", default="", help="wait after each of these steps, such as 20,40")
+    parser.add_argument("--hold-until", default="", help="FILE: until FILE-20 exists, say")
     parser.add_argument("--ask", choices=("latest", "state"), default="latest", help="how to find the checkpoint")
     return parser.parse_args()
 
@@ -131,8 +131,8 @@ def main():
             log.write("saved", step=number, prefix=saved)
             if not is_chief:
                 tf.io.gfile.rmtree(write_directory)
-        if number == arguments.hold_at:
-            hold(arguments.hold_until)
+        if str(number) in arguments.hold_at.split(","):
+            hold(f"{arguments.hold_until}-{number}")
         time.sleep(max(0.0, due_s - time.monotonic()))
     log.write("end", step=int(step.numpy()), digest=digest(variables))
     print(f"finished at step {int(step.numpy())}", flush=True)
