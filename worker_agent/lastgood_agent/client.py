@@ -201,8 +201,10 @@ class Client:
         while True:
             await self._connected.wait()
             if not (len(self.outgoing) or self._owed):
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), max(0.0, heartbeat_at_s - time.monotonic()))
+                # Not wait_for: before Python 3.12 it forgets that it was cancelled when the event is set just then.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, heartbeat_at_s - time.monotonic())):
+                        await self._work.wait()
             self._work.clear()
             if self._sender is None or not self.is_connected:
                 continue

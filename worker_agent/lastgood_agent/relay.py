@@ -422,8 +422,9 @@ class Relay:
     # -- facts
 
     async def _watch_outbox(self) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._door_bell.wait(), OUTBOX_INTERVAL_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OUTBOX_INTERVAL_S):  # wait_for may forget that it was cancelled
+                await self._door_bell.wait()
         self._door_bell.clear()
         self._take_outbox()
 

@@ -6,7 +6,8 @@ fails or no plan comes, steering is over for this process, the agent is told, an
 
 import os
 import time
-from typing import Any, Callable, Optional
+import weakref
+from typing import Any, Callable, MutableMapping, Optional
 
 from .guard import describe, is_inside_hook
 from .orders import PlannedSeries
@@ -31,6 +32,8 @@ class Restoring:
         self._receipts = receipts
         self._is_eager = is_eager
         self._on_restored = on_restored
+        #: The directory of the manager that was made for the checkpoint of a saver.
+        self._managed: MutableMapping[Any, str] = weakref.WeakKeyDictionary()
 
     def restore(self, original: Callable[..., Any], saver: Any, save_path: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver.restore."""
@@ -80,8 +83,7 @@ class Restoring:
         """CheckpointManager.__init__."""
         original(manager, *args, **kwargs)
         if not is_inside_hook():
-            run = self._session.guard.run
-            run("manager", lambda: self._session.book.add_managed(real_directory(os.fspath(manager._directory))))
+            self._session.guard.run("manager", lambda: self.note_manager(manager))
 
     def manager_latest(self, original: Callable[..., Any], manager: Any) -> Any:
         """The property CheckpointManager.latest_checkpoint."""
@@ -109,13 +111,21 @@ class Restoring:
             session.lose_steering(hook, outcome.error)
         return outcome.value
 
+    def note_manager(self, manager: Any) -> None:
+        """Remembers where a manager writes: that is where its checkpoint lies when the script restores nothing."""
+        directory = real_directory(os.fspath(manager._directory))
+        self._session.book.add_managed(directory)
+        saver = getattr(manager._checkpoint, "_saver", None)
+        if saver is not None:
+            self._managed[saver] = directory
+
     def answer_restore(self, saver: Any, save_path: Any) -> Optional[PlannedSeries]:
         """The planned series to restore instead of save_path; None: what the script asks for."""
         session = self._session
         prefix = "" if save_path is None else text_of(save_path) or ""
         if not session.claim() or not session.is_steering or (prefix and session.book.has_saved_prefix(prefix)):
             return None
-        directory = directory_of(prefix) if prefix else session.last_asked_directory
+        directory = directory_of(prefix) if prefix else session.last_asked_directory or self._managed.get(saver, "")
         series = session.book.series_asked(_signature(saver._graph_view), directory)
         if session.book.has_saved(series.signature, series.ordinal):
             return None

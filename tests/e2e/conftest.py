@@ -1,0 +1,86 @@
+"""What end-to-end tests share: the command under test, gangs to run it on, and that nothing is left of them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+from operating import Lastgood, Launch, kill_what_is_left, wait_until_gone
+from training import Training, run_plainly
+
+#: The uninterrupted runs that every other run is compared with are this long.
+REFERENCE_STEPS = 400
+
+#: digests of the variables of an uninterrupted run, by step, for a gang of that many workers.
+Reference = Callable[[int], dict[int, str]]
+Start = Callable[..., Launch]
+
+
+@pytest.fixture(scope="session")
+def lastgood() -> Lastgood:
+    """The command of LASTGOOD_TEST_COMMAND, or the module in this interpreter, in an environment without our paths."""
+    told = os.environ.get("LASTGOOD_TEST_COMMAND")
+    command = tuple(shlex.split(told)) if told else (sys.executable, "-P", "-m", "lastgood")
+    left_out = ("PYTHONPATH", "TF_CONFIG", "LASTGOOD_HOOKS")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    done = subprocess.run([*command, "launch", "--help"], env=environment, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        pytest.fail(
+            f"expected {shlex.join(command)} to be the installed command, found: {done.stdout}{done.stderr}"
+            " (`make test` runs these tests where it is)"
+        )
+    return Lastgood(command, environment)
+
+
+@pytest.fixture(scope="session")
+def reference(tf_python: str, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """What an uninterrupted run without lastgood computes."""
+
+    @cache
+    def digests(workers: int) -> dict[int, str]:
+        training = Training(tf_python, tmp_path_factory.mktemp(f"reference-{workers}"))
+        statuses = run_plainly(training.command(steps=REFERENCE_STEPS, save_every=REFERENCE_STEPS), workers)
+        assert statuses == [0] * workers
+        lives = [training.lives(task_id)[0].digests for task_id in range(workers)]
+        assert lives.count(lives[0]) == workers, "expected every worker of the plain run to compute the same"
+        return lives[0]
+
+    return digests
+
+
+@pytest.fixture
+def training(tf_python: str, tmp_path: Path) -> Training:
+    """The ordinary script with directories of its own."""
+    return Training(tf_python, tmp_path)
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """At the end of the test, no process that knows its directory may be there."""
+    yield
+    left = wait_until_gone(tmp_path, within_s=2.0)
+    if left:
+        described = "\n".join(kill_what_is_left(tmp_path))
+        pytest.fail(f"expected no process of this test to be left, found:\n{described}")
+
+
+@pytest.fixture
+def launch(lastgood: Lastgood, tmp_path: Path, nothing_left: None) -> Iterator[Start]:
+    """Starts `lastgood launch` in the test's directory; each one that is left is ended."""
+    started: list[Launch] = []
+
+    def start(command: Sequence[str | Path], **options: object) -> Launch:
+        after = started[-1].journal.entries[-1]["sequence"] if options.pop("again", False) else 0
+        started.append(Launch(lastgood, tmp_path, command, after=after, **options))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()

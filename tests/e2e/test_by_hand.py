@@ -1,0 +1,158 @@
+"""The parts that `launch` puts together, started one by one, do the same; and they can be asked while they do it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from conftest import Reference
+from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, kill, wait_for_good
+from training import Training, assert_trained_truly, free_ports, tf_config
+
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
+STEPS = 60
+
+
+class ByHand:
+    """A controller, and one `lastgood run` per worker with its own TF_CONFIG, each as somebody else would start it."""
+
+    def __init__(self, lastgood: Lastgood, directory: Path) -> None:
+        self._lastgood = lastgood
+        self._directory = directory
+        self.state_dir = directory / "state"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.address, self.metrics_address = (f"127.0.0.1:{port}" for port in free_ports(2))
+        self._start(
+            *("controller", "--state-dir", self.state_dir),
+            *("--listen", self.address, "--metrics-listen", self.metrics_address),
+        )
+        self.journal = Journal(lastgood, self.state_dir, JOB)
+
+    def start_workers(self, command: list[str], workers: int = 2) -> None:
+        """Starts the gang."""
+        ports = free_ports(workers)
+        for index in range(workers):
+            self._start(
+                *("run", "--controller", self.address, "--job", JOB),
+                *("--state-dir", self._directory / f"host-{index}", "--", *command),
+                name=f"run-{index}",
+                environment={"TF_CONFIG": tf_config(ports, index)},
+            )
+
+    def _start(
+        self, *arguments: str | Path, name: str = "controller", environment: dict[str, str] | None = None
+    ) -> None:
+        output = self._directory / f"{name}.out"
+        process = self._lastgood.start(*arguments, cwd=self._directory, output=output, environment=environment)
+        self._processes[name] = process
+
+    def account(self) -> str:
+        """What everything printed."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()}" for path in self._directory.glob("*.out"))
+
+    def job(self) -> Document:
+        """The job document by the live controller."""
+        document = self._lastgood.document("job", JOB, "--controller", self.address, cwd=self._directory)
+        assert isinstance(document, dict)
+        return document
+
+    def metrics(self) -> dict[str, float]:
+        """The samples that the controller serves: name with labels, and value."""
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        samples = re.findall(r"^(lastgood_[^ ]+) ([^ ]+)$", text, re.MULTILINE)
+        return {name: float(value) for name, value in samples}
+
+    def wait_for_good(self, step: int, attempt: int = 1) -> Document:
+        """The verdict Good on that attempt's checkpoint of a step."""
+        return wait_for_good(self.journal, step, attempt, self.account)
+
+    def workers_end(self) -> list[int]:
+        """The exit statuses of the launchers, which must end by themselves."""
+        return [self._processes[name].wait(PATIENCE_S) for name in sorted(self._processes) if name != "controller"]
+
+    def stop_controller(self) -> int:
+        """Asks the controller to end; its exit status."""
+        self._processes["controller"].send_signal(signal.SIGTERM)
+        return self._processes["controller"].wait(STOP_LIMIT_S)
+
+    def close(self) -> None:
+        """Ends what is left."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            with ExitStack() as stack:
+                stack.callback(process.kill)
+                process.wait(STOP_LIMIT_S)
+        self.journal.close()
+
+
+@pytest.fixture
+def by_hand(lastgood: Lastgood, tmp_path: Path, nothing_left: None) -> Iterator[ByHand]:
+    """A controller that waits for a gang."""
+    started = ByHand(lastgood, tmp_path)
+    yield started
+    started.close()
+
+
+def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
+    by_hand: ByHand, lastgood: Lastgood, training: Training, reference: Reference, tmp_path: Path
+) -> None:
+    by_hand.start_workers(training.command(steps=STEPS, save_every=5, pace=0.03, hold_at="20,50"))
+    by_hand.wait_for_good(10)
+
+    kill(by_hand.job()["workers"]["worker/1"]["trainer"]["pid"])
+    training.go_on(20)
+    by_hand.wait_for_good(50, attempt=2)
+    live_job, live_metrics = by_hand.job(), by_hand.metrics()
+    live_jobs = lastgood.document("jobs", "--state-dir", by_hand.state_dir, cwd=tmp_path)
+    live_words = lastgood.run("job", JOB, "--controller", by_hand.address, cwd=tmp_path)
+    training.go_on(50)
+    statuses = by_hand.workers_end()
+    controller_status = by_hand.stop_controller()
+    job = lastgood.document("job", JOB, "--state-dir", by_hand.state_dir, cwd=tmp_path)
+    words = lastgood.run("job", JOB, "--state-dir", by_hand.state_dir, cwd=tmp_path)
+    watched = lastgood.run("watch", JOB, "--state-dir", by_hand.state_dir, "--json", cwd=tmp_path)
+
+    assert statuses == [0, 0], by_hand.account()
+    assert controller_status in (0, 143), by_hand.account()
+    assert_trained_truly(training, reference(2), steps=STEPS)
+
+    # While it ran.
+    assert [(summary["name"], summary["attempt"], summary["phase"]) for summary in live_jobs] == [(JOB, 2, "Training")]
+    assert (live_job["phase"], live_job["end"], live_job["restarts"]) == ("Training", None, 1)
+    assert live_job["last_good"]["step"] == 50
+    assert [incident["worker"] for incident in live_job["incidents"]] == ["worker/1"]
+    assert live_job["incidents"][0]["reason"] == "WorkerKilled"
+    assert "WorkerKilled" in live_words.output
+    assert "Good" in live_words.output
+    good = sum(
+        value for name, value in live_metrics.items() if name.startswith("lastgood_saves_total{") and '"Good"' in name
+    )
+    assert good >= 8
+    assert sum(value for name, value in live_metrics.items() if name.startswith("lastgood_restarts_total")) == 1
+    assert sum(value for name, value in live_metrics.items() if name.startswith("lastgood_restores_total")) == 2
+    since = [value for name, value in live_metrics.items() if name.startswith("lastgood_seconds_since_last_good")]
+    assert len(since) == 1
+    assert 0 <= since[0] < 60
+
+    # After it had ended.
+    assert (job["phase"], job["end"]["reason"], job["end"]["exit_status"]) == ("Ended", "Finished", 0)
+    assert [c["step"] for c in job["checkpoints"] if c["attempt"] == 2][-1] == STEPS
+    assert job["checkpoints"][: len(live_job["checkpoints"])] == [
+        {**checkpoint} for checkpoint in live_job["checkpoints"]
+    ]
+    assert words.status == 0
+    assert "Finished" in words.output
+    entries = [json.loads(line) for line in watched.lines]
+    assert [entry["sequence"] for entry in entries] == sorted({entry["sequence"] for entry in entries})
+    assert entries[-1]["kind"] == "RunEnded"

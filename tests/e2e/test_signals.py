@@ -1,0 +1,96 @@
+"""However `lastgood launch` ends, nothing of it stays; and the same command goes on where training was."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Reference, Start
+from operating import STOP_LIMIT_S, wait_until_gone
+from training import SCRIPTS, Training, assert_trained_truly
+
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
+STEPS = 60
+
+
+def test_a_stopped_launch_leaves_nothing_and_the_same_command_goes_on_from_the_last_good_checkpoint(
+    launch: Start, training: Training, reference: Reference, tmp_path: Path
+) -> None:
+    """TensorFlow swallows SIGTERM, so the trainers have to be made to end."""
+    command = training.command(steps=STEPS, save_every=5, pace=0.05, hold_at="20,40")
+
+    first = launch(command)
+    first.wait_for_good(10)
+    first.signal(signal.SIGTERM)
+    stopped = first.finish(STOP_LIMIT_S)
+    left_by_first = wait_until_gone(tmp_path, 0)
+    training.go_on(20)
+    second = launch(command, again=True)
+    second.wait_for_good(30, attempt=2)
+    second.signal(signal.SIGINT)
+    interrupted = second.finish(STOP_LIMIT_S)
+    left_by_second = wait_until_gone(tmp_path, 0)
+    training.go_on(40)
+    third = launch(command, again=True)
+    finished = third.finish()
+
+    assert (stopped.status, interrupted.status, finished.status) == (143, 130, 0), finished.output
+    assert (left_by_first, left_by_second) == ([], [])
+    job = third.job()
+    plans = [(attempt["number"], attempt["plan"]["kind"]) for attempt in job["attempts"]]
+    assert plans == [(1, "fresh"), (2, "restore"), (3, "restore")]
+    assert [attempt["failure"]["reason"] for attempt in job["attempts"][:2]] == ["Interrupted", "Interrupted"]
+    assert job["end"]["reason"] == "Finished"
+    starts = [[life.start for life in training.lives(task_id)] for task_id in (0, 1)]
+    assert starts == [[attempt["plan"]["step"] for attempt in job["attempts"]]] * 2
+    for attempt in job["attempts"][1:]:
+        good = [c["step"] for c in job["checkpoints"] if c["verdict"] == "Good" and c["attempt"] < attempt["number"]]
+        assert attempt["plan"]["step"] == max(good)
+    assert_trained_truly(training, reference(2), steps=STEPS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_everything_below_launch(launch: Start, tmp_path: Path, number: signal.Signals) -> None:
+    run = launch((sys.executable, SCRIPTS / "idle.py"))
+    run.wait_for("TrainerChanged", count=2)
+
+    run.signal(number)
+    done = run.finish(STOP_LIMIT_S)
+
+    assert done.status == 128 + number, done.output
+    assert "Traceback" not in done.output
+    assert wait_until_gone(tmp_path, 0) == []
+    assert run.job()["end"]["reason"] == "Interrupted"
+
+
+def test_a_killed_launch_takes_everything_with_it(launch: Start, tmp_path: Path) -> None:
+    run = launch((sys.executable, SCRIPTS / "idle.py"))
+    run.wait_for("TrainerChanged", count=2)
+
+    run.signal(signal.SIGKILL)
+
+    assert wait_until_gone(tmp_path, STOP_LIMIT_S) == []
+
+
+def test_the_state_directory_of_a_killed_launch_can_be_used_again(
+    launch: Start, training: Training, reference: Reference
+) -> None:
+    command = training.command(steps=30, save_every=5, pace=0.03, hold_at=20)
+
+    first = launch(command, workers=1)
+    first.wait_for_good(10)
+    first.signal(signal.SIGKILL)
+    first.finish(STOP_LIMIT_S)
+    training.go_on(20)
+    second = launch(command, workers=1, again=True)
+    done = second.finish()
+
+    assert done.status == 0, done.output
+    attempts = second.job()["attempts"]
+    assert [attempt["plan"]["kind"] for attempt in attempts] == ["fresh", "restore"]
+    assert attempts[1]["plan"]["step"] in (10, 15, 20)
+    assert_trained_truly(training, reference(1), steps=30, workers=1)
