@@ -12,7 +12,7 @@ or Unreadable becomes Good when what it lacked comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lastgood.manifest import Manifest
 from lastgood.reasons import Reason
@@ -77,9 +77,10 @@ def judge(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> tuple[Ve
         reached.append(quarantine)
         run = apply(run, quarantine, now_s)
     overwritten = _overwritten(run)
+    questioned = {task.save for task in run.tasks.values() if task.purpose is Purpose.REREAD} | set(overwritten)
     for save in sorted(run.checkpoints, key=lambda each: (each.attempt, each.ordinal, each.series)):
         checkpoint = run.checkpoints[save]
-        if _is_final(checkpoint):
+        if _is_final(checkpoint) or (save not in questioned and _is_still_good(run, checkpoint)):
             continue
         verdict = _verdict(_case(run, checkpoint, manifests, now_s), overwritten.get(save))
         if verdict != checkpoint.verdict:
@@ -300,6 +301,20 @@ def _is_final(checkpoint: Checkpoint) -> bool:
     return is_kept and verdict.standing is Standing.BAD and verdict.causes[0].reason in _FINAL
 
 
+def _is_still_good(run: Run, checkpoint: Checkpoint) -> bool:
+    """Whether nothing has come to light since it was judged Good: a long run keeps many such ones."""
+    report, found = checkpoint.primary(run.members), checkpoint.verification
+    return (
+        checkpoint.verdict.standing is Standing.GOOD
+        and checkpoint.verdict.witnesses == len(checkpoint.reports)
+        and not (checkpoint.failed or checkpoint.removed or checkpoint.quarantine)
+        and report is not None
+        and found is not None
+        and not found.faults
+        and (found.prefix, found.manifest_digest) == (report.prefix, report.manifest_digest)
+    )
+
+
 def _believed_reading(case: Case) -> Verification | None:
     """The newest reading of the primary's files that counts, whatever it was made for."""
     found = case.checkpoint.verification
@@ -323,12 +338,17 @@ def _manifests_due_s(run: Run, checkpoint: Checkpoint) -> float:
 
 def _predecessor(case: Case) -> Checkpoint | None:
     """The nearest checkpoint before it on its lineage whose list of variables can be trusted."""
-    for earlier in predecessors(case.run, case.checkpoint.save):
-        verdict = earlier.verdict
-        is_trusted = verdict.standing is Standing.BAD and {cause.reason for cause in verdict.causes} <= _BYTES_ONLY
-        if verdict.standing is Standing.GOOD or is_trusted:
-            return earlier
-    return None
+    save = case.checkpoint.save
+    former = case.run.checkpoints.get(replace(save, ordinal=save.ordinal - 1))
+    if former is not None and _states_its_variables(former.verdict):
+        return former
+    found = (each for each in predecessors(case.run, save) if _states_its_variables(each.verdict))
+    return next(found, None)
+
+
+def _states_its_variables(verdict: Verdict) -> bool:
+    reasons = {cause.reason for cause in verdict.causes}
+    return verdict.standing is Standing.GOOD or (verdict.standing is Standing.BAD and reasons <= _BYTES_ONLY)
 
 
 def _overwritten(run: Run) -> dict[SaveId, Cause]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lastgood.reasons import Reason
-from tests.simulation.world import World
+from lastgood_controller.model import SaveId, Standing
+from tests.simulation.world import SERIES, World
 
 ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.WORKER_LOST, Reason.START_TIMEOUT}
 
@@ -39,3 +42,30 @@ def test_runs_with_faults_keep_every_invariant_and_end_with_a_reason(block: int)
         assert world.is_over, f"seed {seed}: still waiting {world.waiting or 'for a fact'}"
         assert world.run.end is not None
         assert world.run.end.cause.reason in ENDS, f"seed {seed}: {world.run.end}"
+
+
+def advance_until(world: World, holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        world.advance(0.02)
+    raise AssertionError(f"it never came to that; waiting {world.waiting}")
+
+
+def test_a_save_that_is_proven_only_after_its_branch_was_abandoned_is_never_planned() -> None:
+    world = World(seed=3, workers=3, total_steps=100)
+    late = SaveId(SERIES, 1, 3)
+    slow = world.workers[world.members[2]]
+    advance_until(world, lambda: SaveId(SERIES, 1, 2) in world.run.checkpoints and not slow.spools[1])
+    world.delay_hooks(slow, 9.0)
+    advance_until(world, lambda: late in world.run.checkpoints)
+    world.advance(0.3)
+
+    world.end_trainer(slow, slow.trainer, signal=9)
+    advance_until(world, lambda: len(world.run.attempts) == 2 and world.run.attempts[1].plan is not None)
+    advance_until(world, lambda: world.run.checkpoints[late].verdict.standing is Standing.GOOD)
+    world.end_trainer(slow, slow.trainer, signal=9)
+    advance_until(world, lambda: len(world.run.attempts) == 3 and world.run.attempts[2].plan is not None)
+
+    plans = [attempt.plan.series[0].save for attempt in world.run.attempts[1:] if attempt.plan]
+    assert plans == [SaveId(SERIES, 1, 2), SaveId(SERIES, 1, 2)]

@@ -55,6 +55,14 @@ class Gang(RuleBasedStateMachine):
     def lose_every_file(self) -> None:
         self.world.disk.clear()
 
+    @rule(index=workers, delay_s=st.sampled_from([4.0, 30.0]))
+    def delay_the_hooks(self, index: int, delay_s: float) -> None:
+        self.world.delay_hooks(self._worker(index), delay_s)
+
+    @rule(index=workers)
+    def lose_a_machine(self, index: int) -> None:
+        self.world.lose_machine(self._worker(index))
+
     @rule(index=workers)
     def let_weights_diverge(self, index: int) -> None:
         self.world.diverge(self._worker(index))

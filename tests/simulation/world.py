@@ -111,6 +111,7 @@ class SimWorker:
     spools: tuple[list[tuple[str, object]], list[tuple[str, object]]] = field(default_factory=lambda: ([], []))
     tasks_seen: set[str] = field(default_factory=set)
     restores_wrong: bool = False
+    hooks_late_until_s: float = 0.0
     is_gone: bool = False
 
     @property
@@ -282,6 +283,9 @@ class World:
     def _send(self, worker: SimWorker, lane: int) -> None:
         spool = worker.spools[lane]
         if not spool or not worker.connected or not self.is_up:
+            return
+        if lane == 1 and self.now_s < worker.hooks_late_until_s:
+            self.after(worker.hooks_late_until_s - self.now_s, lambda: self._send(worker, lane))
             return
         report_id, fact = spool[0]
         if isinstance(fact, Manifest):
@@ -506,6 +510,16 @@ class World:
         if worker.trainer is not None:
             self.report(worker, SteeringLost(worker.worker, worker.trainer.attempt, "restore", "KeyError"))
 
+    def delay_hooks(self, worker: SimWorker, delay_s: float) -> None:
+        """What a worker's hooks tell comes late: its disk is slow. Its launcher's word comes as ever."""
+        worker.hooks_late_until_s = max(worker.hooks_late_until_s, self.now_s + delay_s)
+
+    def lose_machine(self, worker: SimWorker) -> None:
+        """A machine ends for ever, and nobody is left to say so."""
+        worker.is_gone = True
+        worker.trainer = None
+        self.disconnect(worker, 0.0)
+
     def strike(self) -> None:
         """One fault, by chance."""
         worker = self.workers[self.random.choice(self.members)]
@@ -518,9 +532,13 @@ class World:
             self.disconnect(worker, self.random.choice((0.5, 3.0, 20.0)))
         elif kind < 0.75:
             self.restart_controller(self.random.choice((0.0, 0.1, 2.0, 100.0)))
-        elif kind < 0.88:
+        elif kind < 0.82:
             self.flip_newest()
+        elif kind < 0.92 and self.random.random() < 0.8:
+            self.delay_hooks(worker, self.random.choice((5.0, 15.0, 40.0)))
         elif kind < 0.92:
+            self.lose_machine(worker)
+        elif kind < 0.94:
             self.diverge(worker)
         elif kind < 0.97:
             worker.restores_wrong = True
