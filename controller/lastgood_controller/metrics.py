@@ -55,8 +55,22 @@ RESTORE_REASONS = (Reason.NOT_RESTORED, Reason.RESTORED_WRONG, Reason.RESTORE_FA
 #: Where our own code can fail; the labels of lastgood_internal_errors_total.
 INTERNAL_PLACES = ("judge", "decide", "journal", "actuator", "request", "run")
 
-#: Hooks that are known by name; others count as `other` once there are too many names.
-KNOWN_HOOKS = ("restore", "save", "latest_checkpoint", "function", "strategy")
+#: What the hooks call themselves; another name joins them at its first failure, `other` once there are too many.
+KNOWN_HOOKS = (
+    "call",
+    "channel",
+    "gate",
+    "latest_checkpoint",
+    "manager",
+    "patch",
+    "progress",
+    "receipt",
+    "restore",
+    "save",
+    "steering_lost",
+    "strategy",
+    "sweep",
+)
 MAX_HOOKS = 32
 OTHER = "other"
 

@@ -48,9 +48,7 @@ class Settings:
 
 def run(arguments: Namespace) -> int:
     """Serves as the command line says; returns the exit status."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="lastgood controller: %(levelname)s %(message)s"
-    )
+    _log_to_stderr()
     try:
         settings = settings_from(arguments)
         _check_free(settings.listen, "--listen")
@@ -65,6 +63,20 @@ def run(arguments: Namespace) -> int:
     except KeyboardInterrupt:
         return EXIT_STOPPED
     return EXIT_STOPPED
+
+
+class _WithFields(logging.Formatter):
+    """A constant message, then the fields that came with it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {name: getattr(record, name) for name in ("run_id", "worker", "error") if hasattr(record, name)}
+        return " ".join([super().format(record), *(f"{name}={value}" for name, value in told.items())])
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithFields("lastgood controller: %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def settings_from(arguments: Namespace) -> Settings:

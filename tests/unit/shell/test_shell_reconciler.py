@@ -1,0 +1,434 @@
+"""The loop around the deciding core, with a real store and cores made for the occasion."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from shell_builders import (
+    MEMBERS,
+    RUN,
+    W0,
+    W1,
+    a_connection,
+    a_hello,
+    a_manifest,
+    a_save,
+    a_sender,
+    an_attempt,
+)
+
+from lastgood.manifest import Manifest
+from lastgood_controller.actuators.local import LocalActuator
+from lastgood_controller.desired import TrainerAction
+from lastgood_controller.journal import fold
+from lastgood_controller.metrics import Metrics
+from lastgood_controller.model import (
+    Policy,
+    Quarantined,
+    Run,
+    RunOpened,
+    Standing,
+    StopAsked,
+    Verdict,
+    VerdictReached,
+    WorkerDisconnected,
+)
+from lastgood_controller.plan import Step
+from lastgood_controller.reconciler import Reconciler, RefusedError, RunLoop, StoppingError
+from lastgood_controller.shelf import ASKED_AT_ONCE, ASKED_FOR_S, ManifestShelf, WantedManifests
+from lastgood_controller.store import Store, StoreError
+
+Scenario = Callable[[Reconciler], Awaitable[None]]
+
+
+Judged = tuple[VerdictReached | Quarantined, ...]
+
+
+def judge_nothing(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> Judged:
+    return ()
+
+
+def judge_good(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> Judged:
+    """Good is what has a manifest."""
+    good = Verdict(Standing.GOOD, (), 1)
+    return tuple(
+        VerdictReached(save, good)
+        for save, checkpoint in run.checkpoints.items()
+        if checkpoint.verdict != good and any(r.manifest_digest in manifests for r in checkpoint.reports.values())
+    )
+
+
+def open_one_attempt(run: Run, now_s: float) -> Step:
+    """One attempt as soon as both workers are there."""
+    if run.attempts or set(run.sessions) != set(MEMBERS):
+        return Step(waiting="the gang gathers")
+    return Step((an_attempt(1),))
+
+
+def played(
+    directory: Path,
+    scenario: Scenario,
+    judge: Callable[..., tuple[VerdictReached | Quarantined, ...]] = judge_nothing,
+    decide: Callable[[Run, float], Step] = open_one_attempt,
+    now_s: Callable[[], float] | None = None,
+) -> Metrics:
+    """Runs a scenario with a reconciler on a real store, within ten seconds."""
+
+    async def play() -> Metrics:
+        store = Store.open(directory)
+        metrics = Metrics(lambda: 1_000.0)
+        clock = now_s or asyncio.get_running_loop().time
+        reconciler = Reconciler(store, Policy(), metrics, clock, LocalActuator(), judge, decide)
+        try:
+            async with asyncio.timeout(10):
+                await reconciler.start()
+                await scenario(reconciler)
+        finally:
+            await reconciler.stop()
+            store.close()
+        return metrics
+
+    return asyncio.run(play())
+
+
+async def opened_run(reconciler: Reconciler, *workers: object) -> RunLoop:
+    loop = await reconciler.opened_by(a_hello())
+    for worker in workers or MEMBERS:
+        await loop.submit(lambda run, worker=worker: [(a_connection(worker), None)])  # type: ignore[misc]
+    return loop
+
+
+async def until(loop: RunLoop, is_so: Callable[[Run], bool]) -> None:
+    """Waits until the journal has made it so."""
+    while not is_so(loop.run):
+        recorded = loop.recorded
+        if not is_so(loop.run):
+            await recorded.wait()
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"lastgood_{name}", labels)
+
+
+def test_facts_are_journalled_then_decided_on_then_told(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler, W0)
+        stream = reconciler.actuator.open_stream(RUN, W1)
+
+        # When
+        await loop.submit(lambda run: [(a_connection(W1), None)])
+
+        # Then
+        async for desired, _ in stream.states():
+            if desired.action is TrainerAction.RUN:
+                break
+        entries = reconciler.store.load(RUN)
+        assert [entry.event for entry in entries][1:] == [a_connection(W0), a_connection(W1), an_attempt(1)]
+        assert fold(entries) == loop.run
+
+    played(tmp_path, scenario)
+
+
+def test_the_same_report_twice_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+        first = await loop.submit(lambda run: [(a_save(), "id")])
+
+        # When
+        run = loop.run
+        again = await loop.submit(lambda run: [(a_save(), "id")])
+
+        # Then
+        assert (first[0].sequence, first[0].is_new) == (again[0].sequence, True)
+        assert not again[0].is_new
+        assert loop.run == run
+
+    played(tmp_path, scenario)
+
+
+def test_a_refused_submission_says_so_and_leaves_the_others_alone(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+
+        def broken(run: Run) -> list[tuple[StopAsked, str | None]]:
+            raise ZeroDivisionError
+
+        # When
+        bad = loop.post(broken)
+        good = loop.post(lambda run: [(StopAsked("me", "x"), None)])
+
+        # Then
+        with pytest.raises(ZeroDivisionError):
+            await bad
+        assert (await good)[0].is_new
+        with pytest.raises(RefusedError, match="expected a job's name"):
+            await reconciler.opened_by(replace(a_hello(job=""), sender=replace(a_sender(), run_id="another")))
+
+    metrics = played(tmp_path, scenario)
+    assert value(metrics, "internal_errors_total", where="request") == 1
+
+
+@pytest.mark.parametrize("where", ["judge", "decide"])
+def test_a_fault_in_the_core_is_counted_and_decides_nothing(
+    tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given: a core that raises until it is mended
+    is_broken = True
+    rounds = asyncio.Event()
+
+    def faulty(run: Run, *rest: object) -> None:
+        if is_broken and run.sessions:
+            rounds.set()
+            raise KeyError("a fault of ours")
+
+    def judge(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> Judged:
+        if where == "judge":
+            faulty(run)
+        return ()
+
+    def decide(run: Run, now_s: float) -> Step:
+        if where == "decide":
+            faulty(run)
+        return open_one_attempt(run, now_s)
+
+    async def scenario(reconciler: Reconciler) -> None:
+        nonlocal is_broken
+        loop = await opened_run(reconciler)
+        await rounds.wait()
+        assert loop.run.attempts == ()
+
+        # When
+        is_broken = False
+        loop.wake()
+
+        # Then
+        await until(loop, lambda run: bool(run.attempts))
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        metrics = played(tmp_path, scenario, judge, decide)
+    assert (value(metrics, "internal_errors_total", where=where) or 0) >= 1
+
+
+def test_a_core_that_never_comes_to_an_end_is_a_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Given
+    counted = asyncio.Event()
+
+    def decide(run: Run, now_s: float) -> Step:
+        if not run.sessions:
+            return Step()
+        counted.set()
+        return Step((an_attempt(1),))
+
+    async def scenario(reconciler: Reconciler) -> None:
+        # When
+        loop = await opened_run(reconciler, W0)
+        await counted.wait()
+        await loop.submit(lambda run: [])
+
+        # Then
+        assert loop.run.attempts == ()
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        metrics = played(tmp_path, scenario, judge_nothing, decide)
+    assert (value(metrics, "internal_errors_total", where="decide") or 0) >= 1
+
+
+def test_a_deadline_makes_it_decide_again_without_a_fact(tmp_path: Path) -> None:
+    # Given
+    times: list[float] = []
+
+    def decide(run: Run, now_s: float) -> Step:
+        times.append(now_s)
+        return Step((StopAsked("clock", ""),)) if len(times) == 3 else Step(deadline_s=now_s + 0.01)  # type: ignore[arg-type]
+
+    async def scenario(reconciler: Reconciler) -> None:
+        # When
+        loop = await reconciler.opened_by(a_hello())
+
+        # Then
+        await until(loop, lambda run: run.stop_asked is not None)
+
+    played(tmp_path, scenario, judge_nothing, decide)
+
+
+def test_heartbeats_reach_the_planner_and_not_the_journal(tmp_path: Path) -> None:
+    # Given
+    now = [100.0]
+    seen: list[float] = []
+
+    def decide(run: Run, now_s: float) -> Step:
+        seen.extend(session.last_heard_s for session in run.sessions.values())
+        return Step()
+
+    async def scenario(reconciler: Reconciler) -> None:
+        loop = await opened_run(reconciler, W0)
+        entries = len(reconciler.store.load(RUN))
+
+        # When
+        now[0] = 150.0
+        loop.heard(W0, step=7)
+        await loop.submit(lambda run: [(StopAsked("me", ""), None)])
+        await until(loop, lambda run: run.stop_asked is not None)
+        loop.wake()
+        while seen[-1] != 150.0:
+            await asyncio.sleep(0)
+
+        # Then
+        assert loop.steps == {W0: 7}
+        assert loop.run.sessions[W0].last_heard_s == 100.0
+        assert len(reconciler.store.load(RUN)) == entries + 1
+
+    played(tmp_path, scenario, judge_nothing, decide, now_s=lambda: now[0])
+
+
+def test_a_full_disk_refuses_facts_and_loses_none_that_were_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+        await until(loop, lambda run: bool(run.attempts))
+        store, run = reconciler.store, loop.run
+
+        def limit(pages: int) -> None:
+            store._writer.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+            store._writer.rollback()
+
+        limit(1)
+
+        # When
+        with pytest.raises(StoreError) as failed:
+            await loop.submit(lambda run: [(StopAsked("me", "x" * 90_000), "id")])
+
+        # Then
+        assert failed.value.is_retryable
+        assert loop.run == run
+        limit(1_000_000)
+        assert (await loop.submit(lambda run: [(StopAsked("me", "x" * 90_000), "id")]))[0].is_new
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        metrics = played(tmp_path, scenario)
+    assert value(metrics, "internal_errors_total", where="journal") == 1
+
+
+def test_after_a_restart_the_run_is_the_same_but_for_its_connections(tmp_path: Path) -> None:
+    # Given
+    kept: list[Run] = []
+
+    async def first(reconciler: Reconciler) -> None:
+        loop = await opened_run(reconciler)
+        await until(loop, lambda run: bool(run.attempts))
+        await loop.submit(lambda run: [(a_save(), "id")])
+        kept.append(loop.run)
+
+    async def second(reconciler: Reconciler) -> None:
+        # When
+        loop = await reconciler.get(RUN)
+
+        # Then
+        assert loop is not None
+        assert loop.run.attempts == kept[0].attempts
+        assert loop.run.checkpoints == kept[0].checkpoints
+        assert {worker: session.connected for worker, session in loop.run.sessions.items()} == {W0: False, W1: False}
+        assert [entry.event for entry in reconciler.store.load(RUN)][-2:] == [
+            WorkerDisconnected(W0, 1),
+            WorkerDisconnected(W1, 1),
+        ]
+
+    played(tmp_path, first)
+    played(tmp_path, second)
+
+
+def test_a_manifest_that_arrives_lets_its_save_be_judged(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+        manifest = a_manifest(10)
+        await loop.submit(lambda run: [(a_save(manifest_digest=manifest.digest), "id")])
+        assert loop.wanted.ask(W0, 1.0) == (manifest.digest,)
+
+        # When
+        await reconciler.keep_manifests(loop, [manifest])
+
+        # Then
+        await until(loop, lambda run: all(c.verdict.standing is Standing.GOOD for c in run.checkpoints.values()))
+        assert loop.wanted.ask(W0, 2.0) == ()
+        assert reconciler.shelf[manifest.digest] == manifest
+
+    metrics = played(tmp_path, scenario, judge_good)
+    assert value(metrics, "saves_total", verdict="Good") == 1
+
+
+def test_a_controller_that_is_going_away_takes_nothing(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+
+        # When
+        await reconciler.stop()
+
+        # Then
+        with pytest.raises(StoppingError):
+            await loop.submit(lambda run: [(StopAsked("me", ""), None)])
+        with pytest.raises(StoppingError):
+            await reconciler.keep_manifests(loop, [])
+
+    played(tmp_path, scenario)
+
+
+def test_two_hellos_at_once_open_one_run(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # When
+        loops = await asyncio.gather(*(reconciler.opened_by(a_hello(worker)) for worker in MEMBERS * 5))
+
+        # Then
+        assert all(loop is loops[0] for loop in loops)
+        assert [type(entry.event) for entry in reconciler.store.load(RUN)] == [RunOpened]
+
+    played(tmp_path, scenario)
+
+
+# ------------------------------------------------------------------------------------------------------------ manifests
+
+
+def test_only_a_few_workers_are_asked_for_one_manifest(tmp_path: Path) -> None:
+    # Given
+    store = Store.open(tmp_path)
+    workers = [type(W0)("worker", number) for number in range(ASKED_AT_ONCE + 2)]
+    wanted = WantedManifests(Run(RUN, "job"), ManifestShelf(store))
+    for worker in workers:
+        wanted.note(worker, "d")
+
+    # When, Then: the first ones, each as often as it asks; others once those are late; nobody who never had it
+    assert [wanted.ask(worker, 1.0) for worker in workers] == [("d",)] * ASKED_AT_ONCE + [()] * 2
+    assert wanted.ask(workers[0], 2.0) == ("d",)
+    assert wanted.ask(workers[-1], 2.0 + ASKED_FOR_S) == ("d",)
+    assert wanted.ask(type(W0)("chief", 0), 99.0) == ()
+    wanted.delivered("d")
+    assert wanted.ask(workers[0], 99.0) == ()
+    store.close()
+
+
+def test_the_shelf_reads_what_it_has_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given
+    monkeypatch.setattr("lastgood_controller.shelf.MAX_ENTRIES", 2)
+    store = Store.open(tmp_path)
+    manifests = [a_manifest(number) for number in range(5)]
+    store.put_manifests(manifests)
+
+    # When
+    shelf = ManifestShelf(store)
+
+    # Then
+    assert [shelf[manifest.digest] for manifest in manifests * 2] == manifests * 2
+    assert len(shelf._recent) == 2
+    assert (len(shelf), set(shelf)) == (5, {manifest.digest for manifest in manifests})
+    with pytest.raises(KeyError):
+        shelf["nothing"]
+    store.close()
