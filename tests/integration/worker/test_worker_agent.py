@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_bench import REPOSITORY, Bench, environment_for_tests, read_lines, saved_fact, wait_until, write_fact
+from worker_bench import REPOSITORY, Bench, read_lines, saved_fact, wait_until, write_fact
 
 from lastgood.inspect import read_manifest
 from lastgood.v1 import agent_service_pb2 as pb
@@ -58,8 +58,16 @@ def checkpoint(tmp_path: Path) -> str:
 
 
 def prefixes(bench: Bench) -> list[str]:
-    """What the counter's facts said, in the order of their arrival, repeated ones included."""
-    return [report.restore_left_alone.prefix for report in bench.controller.of("restore_left_alone")]
+    """What the counter's facts said, in the order of their first arrival; an id counts once, as it is recorded once."""
+    by_id = {report.report_id: report.restore_left_alone.prefix for report in bench.controller.of("restore_left_alone")}
+    return list(by_id.values())
+
+
+def write_at_once(path: Path, text: str) -> None:
+    """Writes a file that the trainer reads meanwhile."""
+    hidden = path.with_suffix(".new")
+    hidden.write_text(text)
+    hidden.rename(path)
 
 
 def start(bench: Bench, body: str = SLEEPER, *arguments: str, **fields: object) -> tuple[subprocess.Popen[str], int]:
@@ -107,18 +115,18 @@ def test_facts_written_while_the_agent_is_dead_arrive_once_and_in_order_and_trai
 ):
     # given
     control = tmp_path / "control"
-    control.write_text("1\n2\n")
+    write_at_once(control, "1\n2\n")
     launcher, trainer = start(bench, COUNTER, str(control))
     wait_until(lambda: prefixes(bench) == ["1", "2"], "the first facts arrive")
     agent = bench.agents(launcher)[0]
 
     # when
     os.kill(agent, signal.SIGSTOP)
-    control.write_text("1\n2\n3\n4\n")
+    write_at_once(control, "1\n2\n3\n4\n")
     wait_until(lambda: len(read_lines(bench.worker / "logs" / "attempt-1.log")) == 4, "facts are written meanwhile")
     os.kill(agent, signal.SIGKILL)
     wait_until(lambda: len(prefixes(bench)) >= 4, "the facts arrive through another agent")
-    control.write_text("1\n2\n3\n4\n5\n")
+    write_at_once(control, "1\n2\n3\n4\n5\n")
     wait_until(lambda: "5" in prefixes(bench), "the new agent goes on")
 
     # then
@@ -131,13 +139,13 @@ def test_facts_written_while_the_agent_is_dead_arrive_once_and_in_order_and_trai
 def test_what_happens_while_the_controller_is_away_arrives_once_and_in_order(bench: Bench, tmp_path: Path):
     # given
     control = tmp_path / "control"
-    control.write_text("1\n")
+    write_at_once(control, "1\n")
     start(bench, COUNTER, str(control))
     wait_until(lambda: prefixes(bench) == ["1"], "the first fact arrives")
 
     # when
     bench.controller.stop()
-    control.write_text("1\n2\n3\n4\nend\n")
+    write_at_once(control, "1\n2\n3\n4\nend\n")
     wait_until(lambda: not (bench.worker / "trainer.json").exists(), "the trainer has ended")
     bench.controller.desire_run(1)
     bench.controller.start()
@@ -336,12 +344,12 @@ def test_garbage_in_the_outbox_is_moved_aside_and_counted_and_nothing_else_suffe
 def test_one_report_that_the_controller_refuses_holds_up_no_other(bench: Bench, tmp_path: Path):
     # given
     control = tmp_path / "control"
-    control.write_text("")
+    write_at_once(control, "")
     start(bench, COUNTER, str(control))
     bench.controller.refuses = lambda report: report.restore_left_alone.prefix == "3"
 
     # when
-    control.write_text("1\n2\n3\n4\n5\n")
+    write_at_once(control, "1\n2\n3\n4\n5\n")
     wait_until(lambda: "5" in prefixes(bench), "the others arrive")
 
     # then
@@ -384,7 +392,7 @@ def test_an_agent_that_hangs_is_replaced(bench: Bench):
             *("--state-dir", str(bench.state), "--worker", "worker/0", "--workers", "1", "--"),
             *bench.script(SLEEPER),
         ],
-        env=environment_for_tests(),
+        env=bench.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -415,7 +423,7 @@ def test_the_launcher_needs_nothing_but_an_old_python(bench: Bench):
             *("--state-dir", str(bench.state), "--worker", "worker/0", "--workers", "1"),
             *("--agent-python", sys.executable, "--", *bench.script("print('trained')")),
         ],
-        env=environment_for_tests(),
+        env=bench.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

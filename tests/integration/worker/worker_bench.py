@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -188,6 +190,7 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.state = directory / "state"
+        self.runtime = tempfile.mkdtemp(prefix="bench-")  # short, for the sockets' sake
         self.controller = Controller()
         self.controller.start()
         self.launchers: list[subprocess.Popen[str]] = []
@@ -211,7 +214,7 @@ class Bench:
                 *("--job", "bench", "--run-id", "run-1", "--state-dir", str(self.state)),
                 *("--worker", "worker/0", "--workers", "1", *options, "--", *command),
             ],
-            env=environment_for_tests(),
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -219,6 +222,11 @@ class Bench:
         )
         self.launchers.append(launcher)
         return launcher
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A launcher's environment."""
+        return {**environment_for_tests(), "XDG_RUNTIME_DIR": self.runtime}
 
     def agents(self, launcher: subprocess.Popen[str]) -> list[int]:
         """The living agents of a launcher."""
@@ -238,6 +246,7 @@ class Bench:
             launcher.communicate(timeout=10)
         processes.kill_left_over(processes.mark_of(str(self.worker / "outbox")), 0, 0, None, 5)
         self.controller.stop()
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
 
 def environment_for_tests() -> dict[str, str]:
