@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hooked_worker import FakeAgent
+from hooked_worker import FakeAgent, kill_started
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +32,6 @@ def agents(tmp_path: Path) -> Iterator[Callable[..., FakeAgent]]:
         return made[-1]
 
     yield make
+    kill_started()
     for agent in made:
         agent.close()

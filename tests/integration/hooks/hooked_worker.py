@@ -21,6 +21,8 @@ from lastgood.manifest import Manifest, manifest_to_json
 INJECT = Path(lastgood_agent.__file__).parent / "inject"
 SCRIPTS = Path(__file__).parent / "scripts"
 DEADLINE_S = 60.0
+#: Every trainer of the running test; what still runs at its end is killed.
+STARTED: list[subprocess.Popen[str]] = []
 
 
 class FakeAgent:
@@ -129,16 +131,18 @@ def start(
     }  # fmt: skip
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([*extra_path, str(INJECT)]),
+        "PYTHONPATH": os.pathsep.join([str(INJECT), *extra_path]),
         "LASTGOOD_HOOKS": json.dumps(hooks),
         "TF_CONFIG": json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    return subprocess.Popen(
+    trainer = subprocess.Popen(
         [python, str(SCRIPTS / script), *arguments],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    STARTED.append(trainer)
+    return trainer
 
 
 def finish(trainer: subprocess.Popen[str]) -> str:
@@ -151,6 +155,14 @@ def finish(trainer: subprocess.Popen[str]) -> str:
         raise AssertionError(f"the trainer did not end within {DEADLINE_S:g} s:\n{output[-4000:]}") from None
     assert trainer.returncode == 0, output[-4000:]
     return output
+
+
+def kill_started() -> None:
+    """Kills and reaps every trainer that still runs."""
+    while STARTED:
+        trainer = STARTED.pop()
+        trainer.kill()
+        trainer.communicate(timeout=DEADLINE_S)
 
 
 def free_address() -> str:

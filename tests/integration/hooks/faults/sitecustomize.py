@@ -1,14 +1,12 @@
-"""A sitecustomize of the tests: lets ours install the hooks, then makes their bodies fail as HOOK_FAULT says.
+"""A sitecustomize of the tests, hidden behind ours, which runs it: makes the bodies of hooks fail as HOOK_FAULT says.
 
 HOOK_FAULT is "raise", "block" or "slow", and every body named in BODIES is replaced.
 """
 
+import importlib
 import os
-import runpy
-import sys
 import threading
 import time
-from pathlib import Path
 
 BODIES = {
     "saving": ("Saving.begin", "Saving.tell", "Saving.tell_failure"),
@@ -33,11 +31,6 @@ def faulty(original):
 
     return fault
 
-
-inject = next(path for path in sys.path if path.endswith("/inject"))
-runpy.run_path(str(Path(inject) / "sitecustomize.py"))
-
-import importlib  # noqa: E402
 
 spared = os.environ.get("HOOK_SPARED", "").split(",")
 for module_name, names in BODIES.items():

@@ -19,9 +19,9 @@ strategy = tf.distribute.MultiWorkerMirroredStrategy()
 replicas = strategy.num_replicas_in_sync
 
 local = tf.Variable(100 + rank, dtype=tf.int64)
+name = tf.Variable(["first", "a longer second one"])
 with strategy.scope():
     weight = tf.Variable(tf.random.stateless_normal((64, 8), seed=[1, 2]))
-    name = tf.Variable(["first", "a longer second one"])
     total = tf.Variable(
         0.0, synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.SUM, trainable=False
     )

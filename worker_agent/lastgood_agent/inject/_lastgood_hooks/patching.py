@@ -33,8 +33,9 @@ Wrapper = Callable[..., Any]
 
 
 def install_finder(settings: Settings) -> None:
-    """Puts the finder first on the import path of this process."""
-    sys.meta_path.insert(0, Finder(settings))
+    """Puts the finder first on the import path of this process, once."""
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Finder(settings))
 
 
 class Finder(MetaPathFinder):
@@ -43,13 +44,23 @@ class Finder(MetaPathFinder):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._hooks: Any = None
+        self._finding: Set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
         patch = _PATCHES.get(fullname)
-        if patch is None:
+        if patch is None or fullname in self._finding:
             return None
+        self._finding.add(fullname)  # others delegate as we do, and may ask us in turn
+        try:
+            return self._find_and_patch(fullname, path, target, patch)
+        finally:
+            self._finding.discard(fullname)
+
+    def _find_and_patch(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType], patch: Patch
+    ) -> Optional[ModuleSpec]:
         others = (finder for finder in sys.meta_path if finder is not self)
         found = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
