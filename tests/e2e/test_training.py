@@ -21,10 +21,10 @@ WORKERS = ("worker/0", "worker/1")
 pytestmark = pytest.mark.timeout(400)
 
 
-def script(directory: Path, steps: int, save_every: int = 5) -> list[str]:
-    """The demo's script on a small model, its checkpoints and logs below `directory`."""
+def script(directory: Path, steps: int, save_every: int = 5, width: int = 256) -> list[str]:
+    """The demo's script, on a small model; its checkpoints and logs lie below `directory`."""
     line = [str(TRAIN), "--checkpoints", str(directory / "checkpoints"), "--logs", str(directory / "logs")]
-    return [*line, "--steps", str(steps), "--save-every", str(save_every), "--width", "256"]
+    return [*line, "--steps", str(steps), "--save-every", str(save_every), "--width", str(width)]
 
 
 def lives(directory: Path, index: int):
@@ -114,11 +114,12 @@ def test_a_worker_that_restored_an_older_checkpoint_ends_the_run_by_name(tf_pyth
     assert (job["end"]["reason"], job["restarts"]) == ("BudgetSpent", 0)
     failure = job["attempts"][-1]["failure"]
     assert (failure["worker"], failure["reason"]) == ("worker/1", "RestoredWrong")
-    assert "model/" in failure["detail"]
     receipts = {receipt["worker"]: receipt for receipt in job["attempts"][-1]["receipts"]}
     assert {name: receipt["good"] for name, receipt in receipts.items()} == {"worker/0": True, "worker/1": False}
-    assert len(receipts["worker/1"]["wrong_value"]) > 1
-    assert [life.steps for index in (0, 1) for life in lives(begun, index)[1:]] == [(), ()]
+    wrong = receipts["worker/1"]["wrong_value"]
+    assert len(wrong) > 1
+    assert any(key in failure["detail"] for key in wrong)
+    assert [step for index in (0, 1) for life in lives(begun, index)[1:] for step in life.steps] == []
 
 
 def test_training_that_began_without_lastgood_goes_on_with_it_and_without_its_database(tf_python, begun):
@@ -138,13 +139,13 @@ def test_training_that_began_without_lastgood_goes_on_with_it_and_without_its_da
 
 
 def test_training_survives_the_death_of_every_part_and_nothing_is_missing_after(tf_python, tmp_path):
-    steps, save_every = 400, 10
-    with Guarded(tmp_path, [tf_python, *script(tmp_path, steps, save_every)]) as guarded:
+    steps, save_every = 280, 20
+    with Guarded(tmp_path, [tf_python, *script(tmp_path, steps, save_every, width=1280)]) as guarded:
         guarded.until_job(good_steps, TRAINING_S)
         os.kill(guarded.controller(), signal.SIGKILL)
-        seen = good_steps(guarded.until_job(lambda job: len(good_steps(job)) >= 3, TRAINING_S))
+        seen = good_steps(guarded.until_job(lambda job: len(good_steps(job)) >= 2, TRAINING_S))
         os.kill(guarded.agent(1), signal.SIGKILL)
-        guarded.until_job(lambda job: max(good_steps(job)) >= seen[-1] + 3 * save_every, TRAINING_S)
+        guarded.until_job(lambda job: max(good_steps(job), default=0) >= seen[-1] + 2 * save_every, TRAINING_S)
         os.kill(guarded.launcher(0), signal.SIGKILL)
         status = guarded.wait(TRAINING_S)
 
