@@ -288,15 +288,6 @@ class Launch:
         """The verdict Good on that attempt's checkpoint of a step."""
         return wait_for_good(self.journal, step, attempt, self.account)
 
-    def wait_for_attempt(self, number: int) -> Document:
-        """The first step of every worker in that attempt; the last one's entry."""
-
-        def claim(entries: list[Document]) -> Document | None:
-            found = [e for e in entries if e["kind"] == "FirstStepDone" and e["attempt"] == number]
-            return found[-1] if len(found) >= len(self.job()["members"]) else None
-
-        return dict(self.journal.wait_for(claim, f"attempt {number} to train", PATIENCE_S, self.account))
-
     def finish(self, within_s: float = PATIENCE_S) -> Finished:
         """The end of launch, which must come by itself, and its journal read to the end."""
         self._reaper.join(within_s)

@@ -106,7 +106,7 @@ def test_the_state_directory_of_a_live_run_belongs_to_it(launch: Start, lastgood
 
 
 def test_a_script_that_fails_at_every_start_is_given_up_with_its_last_words(launch: Start, tmp_path: Path) -> None:
-    script = (sys.executable, SCRIPTS / "failing.py", tmp_path / "meeting")
+    script = (sys.executable, SCRIPTS / "meeting.py", tmp_path / "meeting", "1")
 
     run = launch(script, workers=2, options=["--max-restarts", "1"])
     done = run.finish()
@@ -118,6 +118,20 @@ def test_a_script_that_fails_at_every_start_is_given_up_with_its_last_words(laun
     assert "Traceback" not in done.output
     assert [entry["attempt"] for entry in run.journal.of_kind("AttemptOpened")] == [1, 2]
     assert wait_until_gone(tmp_path, 1.0) == []
+
+
+def test_a_database_that_is_none_is_named_and_left_as_it_is(launch: Start, tmp_path: Path) -> None:
+    database = tmp_path / "state" / "controller.db"
+    database.parent.mkdir()
+    database.write_bytes(b"this is no database" * 100)
+
+    run = launch(IDLE)
+    done = run.finish()
+
+    assert done.status in (2, 3), done.output
+    assert "the controller could not start" in done.output
+    assert "Traceback" not in done.output
+    assert database.read_bytes() == b"this is no database" * 100
 
 
 WORKERS = ["127.0.0.1:7001", "127.0.0.1:7002"]
