@@ -766,7 +766,7 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
         case AttemptOpened():
             number = event.number
             attempt = Attempt(number=number, opened_s=at_s, addresses=event.addresses, steering=event.steering)
-            is_restart = any(earlier.failure for earlier in run.attempts[-1:])
+            is_restart = any(_has_failed(earlier) for earlier in run.attempts[-1:])
             return replace(
                 run,
                 attempts=(*run.attempts, attempt),
@@ -816,9 +816,9 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             attempt = run.attempt_numbered(event.number)
             if attempt is None:
                 return run
-            is_failure = event.failure.cause.reason is not Reason.INTERRUPTED
-            run = replace(run, failures_in_a_row=run.failures_in_a_row + is_failure)
-            return _with_attempt(run, replace(attempt, failure=event.failure, failed_s=at_s))
+            attempt = replace(attempt, failure=event.failure, failed_s=at_s)
+            run = replace(run, failures_in_a_row=run.failures_in_a_row + _has_failed(attempt))
+            return _with_attempt(run, attempt)
         case AttemptEnded():
             attempt = run.attempt_numbered(event.number)
             return run if attempt is None else _with_attempt(run, replace(attempt, ended_s=at_s))
@@ -829,6 +829,11 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             return replace(run, end=End(event.cause, event.exit_status, at_s))
         case _:
             assert_never(event)
+
+
+def _has_failed(attempt: Attempt) -> bool:
+    """It ended by a failure: that somebody asked for its end is none."""
+    return attempt.failure is not None and attempt.failure.cause.reason is not Reason.INTERRUPTED
 
 
 def _with_session(run: Run, worker: WorkerId, session: Session) -> Run:

@@ -522,6 +522,7 @@ def test_a_stop_ends_the_run_when_all_are_dead_and_a_reopened_run_goes_on() -> N
 
     assert first == (Reason.INTERRUPTED, 1)
     assert (scene.number, planned(scene)) == (2, ("restore", ["/d/ckpt-1"]))
+    assert (scene.run.restarts, scene.run.failures_in_a_row) == (0, 0), "nothing failed: somebody asked for the end"
 
 
 def test_after_the_controllers_own_restart_nobody_is_lost_before_a_full_time_out() -> None:
