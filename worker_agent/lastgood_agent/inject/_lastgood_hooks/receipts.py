@@ -25,6 +25,9 @@ from .variables import PER_WORKER, SUM, children_of, descendants_of, kind_of, lo
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ATTRIBUTES = "/.ATTRIBUTES/"
+
+#: Variables that are born one by one do not get a receipt each.
+LARGEST_UNTOLD = 64
 RESTORED, LEFT, WRONG, FROM_CHIEF, UNCHECKED = "restored", "left", "wrong", "from chief", "unchecked"
 
 
@@ -42,13 +45,18 @@ class Entry:
 
 @dataclass
 class Proof:
-    """What is known so far about one restored series. pending: keys by the node that has no live object yet."""
+    """What is known so far about one restored series.
+
+    pending: keys by the node that has no live object yet. untold: how many findings no receipt has told yet.
+    """
 
     planned: PlannedSeries
     asked_prefix: str
     seconds: float
     findings: Dict[str, str] = field(default_factory=dict)
     pending: Dict[int, List[Entry]] = field(default_factory=dict)
+    is_told: bool = False
+    untold: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,9 +166,13 @@ class Receipts:
             del work
 
     def _judge_and_write(self, proof: Proof, snapshots: List[Snapshot], late: int) -> None:
-        for snapshot, verdict in zip(snapshots, _map_on_threads(self._judge, snapshots)):
-            proof.findings[snapshot.entry.key] = verdict
-        self._write(proof, late=late)
+        verdicts = _map_on_threads(self._judge, snapshots)
+        is_first = not proof.is_told
+        proof.findings.update((snapshot.entry.key, verdict) for snapshot, verdict in zip(snapshots, verdicts))
+        proof.untold += len(snapshots)
+        if is_first or late == 0 or proof.untold >= LARGEST_UNTOLD or WRONG in verdicts or LEFT in verdicts:
+            proof.is_told, proof.untold = True, 0
+            self._write(proof, late=late)
 
     def _sort_orphans(self, proof: Proof, coordinator: Any, orphans: List[Tuple[Entry, int]]) -> None:
         """Keys without a live object: either it is not born yet, or its place is taken by one that got no value."""
