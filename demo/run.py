@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ SERVE_S = 40.0
 def main(argv: Sequence[str] | None = None) -> int:
     """The whole demo; returns the exit status."""
     arguments = _arguments(argv)
-    output = arguments.output.absolute()
+    output = arguments.output.resolve()  # as hooks and agents will name it
     problem = _prepare(output) or _missing_parts(arguments.python)
     if problem:
         print(f"demo: {problem}", file=sys.stderr)
@@ -56,13 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     status, saboteur = run_guarded(arguments, output / "guarded")
     print("\n3. what is shown", flush=True)
     evidence = gather(arguments, output, status, saboteur)
-    checks = (*judge(evidence), *_sabotage_done(saboteur, arguments.sabotage))
-    parts = report(evidence, checks)
+    extra = _sabotage_done(saboteur, arguments.sabotage)
+    checks = (*judge(evidence), *extra)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(Group(*parts))
+    console.print(Group(*report(evidence, checks)))
     print(f"\nthe demo took {time.monotonic() - begun_s:.0f} s; everything it left is in {output}")
     if arguments.record:
-        record(arguments.record, evidence, parts)
+        shown = without_paths(evidence, output)
+        record(arguments.record, shown, report(shown, (*judge(shown), *extra)))
     return 0 if all(check.is_shown for check in checks) else 1
 
 
@@ -263,10 +265,25 @@ def report(evidence: Evidence, checks: Sequence[Check]) -> list[RenderableType]:
     return parts
 
 
+def without_paths(evidence: Evidence, output: Path) -> Evidence:
+    """The same with this machine's path to the output directory cut short: a picture is shown elsewhere."""
+
+    def cut(document: Any) -> Any:
+        return json.loads(json.dumps(document).replace(json.dumps(str(output))[1:-1], "demo-output"))
+
+    return replace(evidence, job=cut(evidence.job), journal=cut(evidence.journal))
+
+
+def _is_telling(entry: Mapping[str, Any]) -> bool:
+    """Decisions and failures; what rotation removed says nothing."""
+    if entry["kind"] == "VerdictReached":
+        return all(cause["reason"] != "Vanished" for cause in entry["event"]["verdict"]["causes"])
+    return entry["kind"] in {"AttemptOpened", "PlanDecided", "GateOpened", "AttemptFailed", "RunEnded"}
+
+
 def record(file: Path, evidence: Evidence, parts: Sequence[RenderableType]) -> None:
     """Writes a picture of what the demo showed: decisions and failures, checkpoints, incidents, claims."""
-    telling = {"AttemptOpened", "PlanDecided", "GateOpened", "AttemptFailed", "RunEnded", "VerdictReached"}
-    entries = [entry for entry in evidence.journal if entry["kind"] in telling]
+    entries = [entry for entry in evidence.journal if _is_telling(entry)]
     started_s = evidence.journal[0]["at_s"] if evidence.journal else 0.0
     now_s = evidence.journal[-1]["at_s"] if evidence.journal else 0.0
     with open(os.devnull, "w", encoding="utf-8") as nowhere:

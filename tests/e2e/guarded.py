@@ -116,6 +116,17 @@ class Guarded:
                 continue
         return found
 
+    def commands(self) -> dict[int, str]:
+        """What is left, by pid, for messages."""
+        return {pid: " ".join(command_line(pid)) for pid in self.left()}
+
+    def until_gone(self, within_s: float) -> None:
+        """Waits until no process is left; says which ones are, if it takes too long."""
+        deadline_s = time.monotonic() + within_s
+        while self.left():
+            assert time.monotonic() < deadline_s, f"left after {within_s:.0f} s: {self.commands()}"
+            time.sleep(0.02)
+
     def pid_of(self, *words: str) -> int:
         """The one process whose command line has all of these words."""
         found = until(lambda: [pid for pid in self.left() if set(words) <= set(command_line(pid))], what=str(words))

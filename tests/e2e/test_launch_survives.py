@@ -55,7 +55,7 @@ def test_a_killed_launch_leaves_no_process(tmp_path):
         guarded.process.kill()
         guarded.process.wait()
 
-        until(lambda: guarded.left() == [], GONE_S, "nothing left")
+        guarded.until_gone(GONE_S)
     (tmp_path / "go").touch()
     with Guarded(tmp_path, [sys.executable, WAITS]) as again:
         assert again.wait() == 0, again.text()
