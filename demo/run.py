@@ -17,16 +17,17 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lastgood_controller.reading import read_job, read_journal
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 from sabotage import Saboteur
 from verdict import Check, Evidence, judge, read_lives
 
 from lastgood_controller import display, tables
+from lastgood_controller.reading import read_job, read_journal
 
 TRAIN = Path(__file__).resolve().with_name("train.py")
 #: Marks an output directory as ours, so that no other directory is ever emptied.
@@ -184,7 +185,10 @@ def run_guarded(arguments: argparse.Namespace, directory: Path) -> tuple[int, Sa
             # A live picture owns the terminal: there the saboteur's words come with the claims, at the end.
             is_live = sys.stdout.isatty() and not arguments.plain
             say = (lambda text: None) if is_live else (lambda text: print(f"            {text}", flush=True))
-            saboteur = Saboteur(*served, arguments.sabotage, arguments.steps, say)
+            reached = partial(last_step, directory / "logs" / "steps-worker-0.log")
+            saboteur = Saboteur(
+                *served, arguments.sabotage, arguments.steps, arguments.save_every, reached=reached, say=say
+            )
             saboteur.start()
         return launch.wait(GUARDED_RUN_S), saboteur
     except subprocess.TimeoutExpired:
@@ -200,6 +204,15 @@ def run_guarded(arguments: argparse.Namespace, directory: Path) -> tuple[int, Sa
             except subprocess.TimeoutExpired:
                 launch.kill()
                 launch.wait()
+
+
+def last_step(log: Path) -> int:
+    """The last step in a worker's own log, 0 before there is one."""
+    try:
+        lives = read_lives(log.read_text("utf-8"))
+    except OSError:
+        return 0
+    return lives[-1].steps[-1] if lives and lives[-1].steps else 0
 
 
 def _wait_for_controller(state_dir: Path, launch: subprocess.Popen[bytes]) -> tuple[str, str] | None:

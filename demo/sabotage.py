@@ -1,7 +1,8 @@
 """What the demo does to a training job, and when: it kills trainers and damages files, each at a chosen moment.
 
 It follows the journal like any other tool, and takes the pids from the job's document. Each act waits for a checkpoint
-that has just become Good in a new attempt, so that there is something to go back to and the next save is still far.
+that has just become Good in a new attempt, so that there is something to go back to and the next save is still far. The
+acts that damage no checkpoint wait for some more steps by the script's own log, so that there is something to lose.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lastgood_controller.client import ClientError, JobClient
 from verdict import Damage, save_name
+
+from lastgood_controller.client import ClientError, JobClient
 
 #: The acts by their letters, in the order in which they come.
 ACTS: Mapping[str, str] = {
@@ -24,6 +26,9 @@ ACTS: Mapping[str, str] = {
     "c": "delete the state file and kill worker 1",
 }
 _RETRY_S = 0.1
+
+#: Steps after the newest checkpoint before a worker is killed, as a part of the steps between two saves.
+LOST_PART = 0.4
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,21 @@ class Done:
 
 
 class Saboteur(threading.Thread):
-    """Does `acts`, one per attempt. done: what it did; damage: the checkpoint that it damaged."""
+    """Does `acts`, one per attempt. done: what it did; damage: the checkpoint that it damaged.
 
-    def __init__(self, address: str, run_id: str, acts: str, steps: int, say: Callable[[str], None]) -> None:
+    steps, save_every: how the script was called. reached: the last step in the script's own log.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        run_id: str,
+        acts: str,
+        steps: int,
+        save_every: int,
+        reached: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
         super().__init__(name="saboteur", daemon=True)
         self.done: list[Done] = []
         self.damage: Damage | None = None
@@ -48,6 +65,8 @@ class Saboteur(threading.Thread):
         self._left = [act for act in ACTS if act in acts]
         # One act per equal part of the run, so that each has a Good checkpoint of its own attempt before it.
         self._first_steps = [steps * (i + 1) // (len(self._left) + 2) for i in range(len(self._left))]
+        self._steps_to_lose = max(1, int(save_every * LOST_PART))
+        self._reached = reached
         self._say = say
         self._stopped = threading.Event()
 
@@ -93,6 +112,8 @@ class Saboteur(threading.Thread):
         act = self._left.pop(0)
         self._first_steps.pop(0)
         prefix, step = job["checkpoints"][-1]["prefix"], job["checkpoints"][-1]["step"]
+        while act != "b" and self._reached() < step + self._steps_to_lose and not self._stopped.wait(_RETRY_S / 10):
+            pass
         try:
             what = {"a": self._kill, "b": self._flip_and_kill, "c": self._delete_and_kill}[act](job, prefix)
         except OSError as error:

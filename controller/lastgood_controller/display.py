@@ -82,6 +82,8 @@ def event_line(entry: Document, started_s: float) -> Text:
 def style_of(entry: Document) -> str:
     """The colour of an event: what went wrong stands out, what is routine steps back."""
     if entry["kind"] == "VerdictReached":
+        if tables.is_gone(entry["event"]["verdict"]["causes"]):
+            return "dim"
         return {"Good": "green", "Bad": "bold red"}.get(_standing(entry), "dim")
     return _STYLES.get(entry["kind"], "")
 

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterable
 from typing import assert_never
 
+from lastgood.reasons import Reason
 from lastgood_controller.model import (
     AttemptEnded,
     AttemptFailed,
@@ -47,6 +48,7 @@ from lastgood_controller.model import (
     Trainer,
     TrainerChanged,
     TrainerPhase,
+    Verdict,
     VerdictReached,
     Verification,
     Verified,
@@ -220,6 +222,9 @@ def _verified(run: Run, verification: Verification) -> str:
 
 def _verdict(run: Run, event: VerdictReached) -> str:
     name, verdict = _named_by(run, event.save), event.verdict
+    known = run.checkpoints.get(event.save)
+    if known is not None and known.removed and _is_gone(verdict):
+        return f"{name} rotated away: it was {known.verdict.standing.value} until then"
     if verdict.standing is not Standing.GOOD:
         return f"{name} {verdict.standing.value}: {_causes(verdict.causes)}"
     checkpoint = run.checkpoints.get(event.save)
@@ -229,6 +234,11 @@ def _verdict(run: Run, event: VerdictReached) -> str:
         return f"{name} Good: {agree}"
     reader = "" if verification is None else f" by {verification.reader}"
     return f"{name} Good: {agree}, read{reader} {_HOW_READ[verdict.medium]}"
+
+
+def _is_gone(verdict: Verdict) -> bool:
+    """Nothing is wrong with it but that it is no longer there."""
+    return bool(verdict.causes) and all(cause.reason is Reason.VANISHED for cause in verdict.causes)
 
 
 def _listed_directory(event: DirectoryListed) -> str:

@@ -139,7 +139,7 @@ def checkpoints_table(job: Document, limit: int | None = None) -> Table:
             Text(checkpoint_name(checkpoint["prefix"]), style="dim" if checkpoint["removed"] else ""),
             value(checkpoint["step"]),
             "adopted" if not checkpoint["attempt"] else str(checkpoint["attempt"]),
-            Text(verdict, style=_VERDICT_STYLES.get(verdict, "")),
+            Text(verdict, style="dim" if is_gone(checkpoint["causes"]) else _VERDICT_STYLES.get(verdict, "")),
             Text(", ".join(checkpoint["reports"]) or NOTHING),
             _MEDIA.get(checkpoint["medium"] or "", NOTHING),
             Text(_why(checkpoint)),
@@ -147,9 +147,15 @@ def checkpoints_table(job: Document, limit: int | None = None) -> Table:
     return table
 
 
+def is_gone(causes: Sequence[Document]) -> bool:
+    """Nothing is wrong with a checkpoint but that it is no longer there: that is routine, not an alarm."""
+    return bool(causes) and all(cause["reason"] == "Vanished" for cause in causes)
+
+
 def _why(checkpoint: Document) -> str:
-    causes = [cause_text(cause) for cause in checkpoint["causes"]]
-    return "; ".join(causes + (["files rotated away"] if checkpoint["removed"] else []))
+    if checkpoint["removed"] and is_gone(checkpoint["causes"]):
+        return "Vanished: rotated away"
+    return "; ".join(cause_text(cause) for cause in checkpoint["causes"])
 
 
 def attempts_table(job: Document) -> Table:

@@ -131,7 +131,7 @@ class Client:
     async def run(self) -> None:
         """Talks until cancelled. Raises RefusedError or UnreachableError when it is of no use to go on."""
         async with grpc.aio.insecure_channel(self._address, options=list(CHANNEL_OPTIONS)) as channel:
-            stub = agent_service_pb2_grpc.AgentServiceStub(channel)  # type: ignore[no-untyped-call]
+            stub = agent_service_pb2_grpc.AgentServiceStub(channel)
             reporting = asyncio.ensure_future(self._report(stub))
             try:
                 await self._subscribe(stub)

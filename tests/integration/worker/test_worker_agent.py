@@ -412,14 +412,12 @@ def test_an_agent_that_hangs_is_replaced(bench: Bench):
     assert bench.controller.hellos[1].trainer.pid == trainer.pid
 
 
-def test_the_launcher_needs_nothing_but_an_old_python(bench: Bench):
+@pytest.mark.python38
+def test_the_launcher_needs_nothing_but_an_old_python(bench: Bench, python38: str):
     # given
-    old_python = os.environ.get("LASTGOOD_TEST_PYTHON38") or shutil.which("python3.8")
-    if not old_python or subprocess.run([old_python, "-c", ""], capture_output=True).returncode != 0:
-        pytest.skip("no Python 3.8 here: LASTGOOD_TEST_PYTHON38 names none")
     launcher = subprocess.Popen(
         [
-            *(old_python, "-m", "lastgood_agent.launcher", "--controller", bench.controller.address, "--job", "bench"),
+            *(python38, "-m", "lastgood_agent.launcher", "--controller", bench.controller.address, "--job", "bench"),
             *("--state-dir", str(bench.state), "--worker", "worker/0", "--workers", "1"),
             *("--agent-python", sys.executable, "--", *bench.script("print('trained')")),
         ],

@@ -57,8 +57,8 @@ def test_every_worker_has_its_trainers_state():
 
 def test_checkpoints_show_verdicts_with_reasons_and_the_newest_only_when_limited():
     checkpoints = [
-        checkpoint(1, removed=True),
-        checkpoint(2),
+        checkpoint(1),
+        checkpoint(2, verdict="Bad", causes=[cause("Vanished", "it was removed from /ckpt")], removed=True),
         checkpoint(3, verdict="Bad", causes=[cause("Corrupt", "block 7 of [data]")], medium=None),
         checkpoint(4, verdict="Pending", causes=[cause("AwaitingVerification", "")], attempt=0, reports={}),
     ]
@@ -68,7 +68,7 @@ def test_checkpoints_show_verdicts_with_reasons_and_the_newest_only_when_limited
     assert [" ".join(line.split()) for line in lines] == [
         "checkpoints (the newest 3 of 4)",
         "checkpoint step attempt verdict saved by read from why",
-        "ckpt-2 40 1 Good worker/0, worker/1 disk",
+        "ckpt-2 40 1 Bad worker/0, worker/1 disk Vanished: rotated away",
         "ckpt-3 60 1 Bad worker/0, worker/1 – Corrupt: block 7 of [data]",  # noqa: RUF001
         "ckpt-4 80 adopted Pending – page cache AwaitingVerification".replace("page cache", "disk"),  # noqa: RUF001
     ]
@@ -143,6 +143,12 @@ def test_verdicts_are_coloured_by_what_they_say():
         "bold red",
         "dim",
     ]
+
+
+def test_a_checkpoint_that_was_rotated_away_is_no_alarm():
+    gone, torn = (verdict_entry(1, 1, "Bad", reason) for reason in ("Vanished", "Torn"))
+
+    assert [display.style_of(gone), display.style_of(torn)] == ["dim", "bold red"]
 
 
 def test_a_plain_display_prints_a_line_per_event_and_outlives_its_reader():

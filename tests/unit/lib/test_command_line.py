@@ -241,21 +241,8 @@ def test_verify_imports_nothing_that_is_slow_or_not_in_the_standard_library():
     assert told.stdout.splitlines()[-1] == "[]", told.stderr
 
 
-def python38():
-    """A Python 3.8: the one that is named (which then must be one), or one that is found and answers."""
-    named = os.environ.get("LASTGOOD_TEST_PYTHON38")
-    found = named or shutil.which("python3.8")
-    if not found:
-        return None
-    told = subprocess.run([found, "-V"], capture_output=True, text=True, timeout=60)
-    assert not named or told.stdout.startswith("Python 3.8."), told
-    return found if told.stdout.startswith("Python 3.8.") else None
-
-
-def test_the_library_works_on_python_3_8_with_nothing_installed(checkpoints):
-    python = python38()
-    if python is None:
-        pytest.skip("no Python 3.8: name one in LASTGOOD_TEST_PYTHON38")
+@pytest.mark.python38
+def test_the_library_works_on_python_3_8_with_nothing_installed(checkpoints, python38):
     code = (
         "import pkgutil, lastgood\n"
         "for module in pkgutil.walk_packages(lastgood.__path__, 'lastgood.'):\n"
@@ -264,15 +251,15 @@ def test_the_library_works_on_python_3_8_with_nothing_installed(checkpoints):
     )
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    imported = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    imported = subprocess.run([python38, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     told = subprocess.run(
-        [python, "-m", "lastgood", "verify", "--json", str(checkpoints)],
+        [python38, "-m", "lastgood", "verify", "--json", str(checkpoints)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    unknown = subprocess.run([python, "-m", "lastgood", "nothing"], env=environment, capture_output=True, timeout=60)
+    unknown = subprocess.run([python38, "-m", "lastgood", "nothing"], env=environment, capture_output=True, timeout=60)
 
     assert (imported.returncode, imported.stderr) == (0, "")
     assert [row["standing"] for row in json.loads(told.stdout)] == ["Bad", "Good"]

@@ -182,6 +182,11 @@ LINES: list[tuple[Run | None, Event, str]] = [
     ),
     (CONNECTED, CheckpointsRemoved(W0, 1, ("/ckpt/ckpt-1", "/ckpt/ckpt-2")), "worker/0 removed ckpt-1, ckpt-2"),
     (
+        a_gang_in(1, SAVED, VerdictReached(SAVE, Verdict(Standing.GOOD)), CheckpointsRemoved(W0, 1, ("/ckpt/ckpt-4",))),
+        VerdictReached(SAVE, Verdict(Standing.BAD, (Cause(Reason.VANISHED, "it was removed"),))),
+        "ckpt-4 (step 40) rotated away: it was Good until then",
+    ),
+    (
         CONNECTED,
         DirectoryListed(W0, 1, Listing(SERIES, "/ckpt", ())),
         "worker/0 looked into /ckpt: no checkpoint there",

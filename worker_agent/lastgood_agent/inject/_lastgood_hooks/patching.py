@@ -1,7 +1,8 @@
 """Patching TensorFlow while it is imported: the defining module, right after it has run, before any alias binds.
 
-Decides which module of which version is patched with what: one table. Refuses to break an import: a target that is
-not there is told once and leaves TensorFlow as it is. Imports of anything else cost one look into a dictionary.
+Decides which module of which version is patched with what: one table. Also makes Python's cycle
+collector rest while the large packages are imported. Refuses to break an import: a target that is not there is told
+once and leaves TensorFlow as it is. Imports of anything else cost one look into a dictionary.
 """
 
 import functools
@@ -11,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
+from .collector import PACKAGES, Rest
 from .settings import Settings
 
 #: What is patched, by module, from TensorFlow 2.10 on and, second, before. Each is applied once, by its name.
@@ -45,12 +47,13 @@ class Finder(MetaPathFinder):
         self._settings = settings
         self._hooks: Any = None
         self._finding: Set[str] = set()
+        self._rest = Rest()
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
         patch = _PATCHES.get(fullname)
-        if patch is None or fullname in self._finding:
+        if (patch is None and fullname not in PACKAGES) or fullname in self._finding:
             return None
         self._finding.add(fullname)  # others delegate as we do, and may ask us in turn
         try:
@@ -59,13 +62,18 @@ class Finder(MetaPathFinder):
             self._finding.discard(fullname)
 
     def _find_and_patch(
-        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType], patch: Patch
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType], patch: Optional[Patch]
     ) -> Optional[ModuleSpec]:
         others = (finder for finder in sys.meta_path if finder is not self)
         found = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
-        if spec is not None and spec.loader is not None:
-            self._patch_after(spec.loader, patch)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is None or not hasattr(loader, "exec_module"):
+            return spec
+        if patch is None:
+            loader.exec_module = self._rest.around(loader.exec_module)
+        else:
+            self._patch_after(loader, patch)
         return spec
 
     def _patch_after(self, loader: Any, patch: Patch) -> None:
