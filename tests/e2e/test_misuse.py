@@ -79,16 +79,17 @@ def test_a_controller_on_a_port_that_is_in_use_names_it(
 
 
 @pytest.mark.parametrize("command", ["launch", "controller"])
+@pytest.mark.parametrize("place", ["file/state", "/proc/state"])
 def test_a_state_directory_that_cannot_be_made_is_named(
-    lastgood: Lastgood, tmp_path: Path, nothing_left: None, command: str
+    lastgood: Lastgood, tmp_path: Path, nothing_left: None, command: str, place: str
 ) -> None:
-    file = tmp_path / "file"
-    file.write_text("not a directory")
+    (tmp_path / "file").write_text("not a directory")
+    state_dir = tmp_path / place
     rest = ["--workers", "2", "--", *IDLE] if command == "launch" else []
 
-    done = lastgood.run(command, "--state-dir", file / "state", *rest, cwd=tmp_path)
+    done = lastgood.run(command, "--state-dir", state_dir, *rest, cwd=tmp_path)
 
-    assert_one_sentence(done, command, str(file / "state"))
+    assert_one_sentence(done, command, str(state_dir))
 
 
 def test_the_state_directory_of_a_live_run_belongs_to_it(launch: Start, lastgood: Lastgood, tmp_path: Path) -> None:
