@@ -14,35 +14,31 @@ from training import SCRIPTS, Training, assert_trained_truly
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)
 
-STEPS = 60
+STEPS = 70
 
 
-def test_a_stopped_launch_leaves_nothing_and_the_same_command_goes_on_from_the_last_good_checkpoint(
+def test_an_ended_launch_leaves_nothing_and_the_same_command_goes_on_from_the_last_good_checkpoint(
     launch: Start, training: Training, reference: Reference, tmp_path: Path
 ) -> None:
     """TensorFlow swallows SIGTERM, so the trainers have to be made to end."""
-    command = training.command(steps=STEPS, save_every=5, pace=0.05, hold_at="20,40")
+    command = training.command(steps=STEPS, save_every=5, pace=0.03, hold_at="20,40,60")
 
-    first = launch(command)
-    first.wait_for_good(10)
-    first.signal(signal.SIGTERM)
-    stopped = first.finish(STOP_LIMIT_S)
-    left_by_first = wait_until_gone(tmp_path, 0)
-    training.go_on(20)
-    second = launch(command, again=True)
-    second.wait_for_good(30, attempt=2)
-    second.signal(signal.SIGINT)
-    interrupted = second.finish(STOP_LIMIT_S)
-    left_by_second = wait_until_gone(tmp_path, 0)
-    training.go_on(40)
-    third = launch(command, again=True)
-    finished = third.finish()
+    statuses, left = [], []
+    for attempt, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGKILL), start=1):
+        run = launch(command, again=attempt > 1)
+        run.wait_for_good(20 * attempt - 10, attempt)
+        run.signal(number)
+        statuses.append(run.finish(STOP_LIMIT_S).status)
+        left.append(wait_until_gone(tmp_path, STOP_LIMIT_S if number == signal.SIGKILL else 0))
+        training.go_on(20 * attempt)
+    last = launch(command, again=True)
+    finished = last.finish()
 
-    assert (stopped.status, interrupted.status, finished.status) == (143, 130, 0), finished.output
-    assert (left_by_first, left_by_second) == ([], [])
-    job = third.job()
+    assert (statuses, finished.status) == ([143, 130, -signal.SIGKILL], 0), finished.output
+    assert left == [[], [], []]
+    job = last.job()
     plans = [(attempt["number"], attempt["plan"]["kind"]) for attempt in job["attempts"]]
-    assert plans == [(1, "fresh"), (2, "restore"), (3, "restore")]
+    assert plans == [(1, "fresh"), (2, "restore"), (3, "restore"), (4, "restore")]
     assert [attempt["failure"]["reason"] for attempt in job["attempts"][:2]] == ["Interrupted", "Interrupted"]
     assert job["end"]["reason"] == "Finished"
     starts = [[life.start for life in training.lives(task_id)] for task_id in (0, 1)]
@@ -74,23 +70,3 @@ def test_a_killed_launch_takes_everything_with_it(launch: Start, tmp_path: Path)
     run.signal(signal.SIGKILL)
 
     assert wait_until_gone(tmp_path, STOP_LIMIT_S) == []
-
-
-def test_the_state_directory_of_a_killed_launch_can_be_used_again(
-    launch: Start, training: Training, reference: Reference
-) -> None:
-    command = training.command(steps=30, save_every=5, pace=0.03, hold_at=20)
-
-    first = launch(command, workers=1)
-    first.wait_for_good(10)
-    first.signal(signal.SIGKILL)
-    first.finish(STOP_LIMIT_S)
-    training.go_on(20)
-    second = launch(command, workers=1, again=True)
-    done = second.finish()
-
-    assert done.status == 0, done.output
-    attempts = second.job()["attempts"]
-    assert [attempt["plan"]["kind"] for attempt in attempts] == ["fresh", "restore"]
-    assert attempts[1]["plan"]["step"] in (10, 15, 20)
-    assert_trained_truly(training, reference(1), steps=30, workers=1)
