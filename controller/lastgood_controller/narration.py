@@ -57,6 +57,7 @@ from lastgood_controller.model import (
     WorkerDisconnected,
     WorkerId,
     WorkerLost,
+    apply,
 )
 
 _MAX_LINE_CHARS = 600
@@ -276,8 +277,8 @@ def _of_digest(run: Run, digest: str) -> str:
 
 def _attempt_opened(run: Run, event: AttemptOpened) -> str:
     gang = _count(len(event.addresses), "worker")
-    is_restart = any(earlier.failure for earlier in run.attempts[-1:])
-    which = f" (restart {run.restarts + 1})" if is_restart else ""
+    restarts = apply(run, event, run.opened_s).restarts
+    which = f" (restart {restarts})" if restarts > run.restarts else ""
     return f"attempt {event.number} opened{which}: {gang} to start" + ("" if event.steering else ", observed only")
 
 

@@ -81,6 +81,7 @@ FRESH = Plan(PlanKind.FRESH, (), "every worker found the directory empty")
 CONNECTED = a_gang_in(1)
 TRAINING = a_gang_in(1, SAVED, a_save(W1, ordinal=4, step=40), VerifyAsked(TASK), Verified(WHOLE))
 FAILED = a_gang_in(1, SAVED, AttemptFailed(1, KILLED), AttemptEnded(1))
+STOPPED = a_gang_in(1, SAVED, AttemptFailed(1, Failure(None, Cause(Reason.INTERRUPTED, "asked"), 1.0)), AttemptEnded(1))
 PLANNED = a_gang_in(1, SAVED, AttemptFailed(1, KILLED), AttemptEnded(1), an_attempt(2), PlanDecided(2, RESTORE))
 
 
@@ -209,6 +210,7 @@ LINES: list[tuple[Run | None, Event, str]] = [
     ),
     (CONNECTED, an_attempt(1), "attempt 1 opened: 2 workers to start"),
     (FAILED, an_attempt(2, steering=False), "attempt 2 opened (restart 1): 2 workers to start, observed only"),
+    (STOPPED, an_attempt(2), "attempt 2 opened: 2 workers to start"),
     (FAILED, PlanDecided(2, RESTORE), "plan: attempt 2 restores ckpt-4 (step 40)"),
     (FAILED, PlanDecided(2, ADOPT), "plan: attempt 2 adopts ckpt-4 (step 40): found by every worker"),
     (FAILED, PlanDecided(1, FRESH), "plan: attempt 1 starts fresh: every worker found the directory empty"),
