@@ -439,7 +439,7 @@ class Run:
 
     members: the gang in TF_CONFIG's order, the chief first; empty until the first worker has said hello.
     highest_attempt: no attempt at or below it may ever be opened again.
-    failures_in_a_row: attempts that failed since the last Good checkpoint of a new step, or since a person opened the run.
+    failures_in_a_row: attempts that failed since the last Good checkpoint of a new step, or since the run was opened.
     restarts: attempts that were opened because an earlier one had failed, over the whole life of the run.
     """
 

@@ -274,6 +274,20 @@ def test_a_reader_that_goes_away_is_replaced_at_once() -> None:
     assert [task.reader for task in scene.open_tasks()] == [OTHER, CHIEF]
 
 
+def test_after_the_journal_was_lost_no_task_has_the_name_of_one_that_an_agent_has_done_before() -> None:
+    names = []
+    for highest in (0, 1):
+        scene = Scene(connect=False)
+        for worker in scene.members:
+            scene.connect(worker, highest=highest)
+        scene.train_afresh()
+        scene.good_save()
+        names.append(set(scene.run.tasks))
+
+    assert all(names)
+    assert not names[0] & names[1]
+
+
 def test_a_prefix_that_holds_something_else_by_now_has_vanished() -> None:
     scene = training()
 
