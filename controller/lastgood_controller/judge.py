@@ -37,6 +37,7 @@ from lastgood_controller.model import (
     WorkerId,
     apply,
 )
+from lastgood_controller.receipts import is_proven
 from lastgood_controller.step import named
 
 #: Reasons that say nothing against the list of variables that a checkpoint's manifest gives.
@@ -227,12 +228,26 @@ def _is_not_durable(case: Case) -> Cause | None:
 
 
 def _is_unproven(case: Case) -> Cause | None:
-    """Its attempt ended, or is unknown, and never proved what it had restored."""
+    """Its attempt ended, or is unknown, and never proved what it had restored; or it was not steered, and few saved."""
+    if not case.was_good and not case.missing and _is_vouched_for_by_few(case):
+        silent = [member for member in case.run.members if member not in case.checkpoint.reports]
+        return Cause(Reason.INCOMPLETE, f"its attempt was not steered, and nobody knows what {named(silent)} restored")
     if case.was_good or (case.attempt is not None and case.attempt.gate_opened_s is not None):
         return None
     if case.attempt is not None and case.over_s is None:
         return None
     return Cause(Reason.INCOMPLETE, "its attempt ended before every worker had proven what it restored")
+
+
+def _is_vouched_for_by_few(case: Case) -> bool:
+    """Whether steering was lost in its attempt before all had proven what they restored, and not all have saved it.
+
+    Saves that every member made alike show that all hold the same; of one that did not save nobody knows.
+    """
+    attempt, run = case.attempt, case.run
+    if attempt is None or attempt.unsteered is None or is_proven(run, attempt):
+        return False
+    return any(member not in case.checkpoint.reports for member in run.members)
 
 
 def _awaits_reports(case: Case) -> Cause | None:

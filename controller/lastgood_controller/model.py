@@ -85,7 +85,7 @@ class Policy:
     settle_s: the same, once the attempt's trainers have all ended: what is still on its way arrives soon or never.
     stop_s: how long a gang may take to be proven dead before the run is stopped with a reason.
     lost_s: silence after which a worker counts as lost.
-    max_restarts: restarts in a row without a new Good checkpoint before the run is stopped.
+    max_restarts: restarts in a row without a Good checkpoint of a new step before the run is stopped.
     back_off_s: pause before the second restart without progress; doubles each time. The first restart never waits.
     """
 
@@ -439,7 +439,7 @@ class Run:
 
     members: the gang in TF_CONFIG's order, the chief first; empty until the first worker has said hello.
     highest_attempt: no attempt at or below it may ever be opened again.
-    failures_in_a_row: attempts that failed since the last new Good checkpoint, or since a person opened the run.
+    failures_in_a_row: attempts that failed since the last Good checkpoint of a new step, or since the run was opened.
     restarts: attempts that were opened because an earlier one had failed, over the whole life of the run.
     """
 
@@ -938,15 +938,25 @@ def _with_verification(run: Run, verification: Verification, at_s: float) -> Run
 
 
 def _with_verdict(run: Run, event: VerdictReached) -> Run:
-    """A new Good checkpoint is progress, also when it is proven only while the next attempt starts."""
+    """A new Good checkpoint is progress, also when it is proven only while the next attempt starts.
+
+    One of the step that its attempt started from is none: a script may save before it trains, and fail each time.
+    """
     checkpoint = run.checkpoints.get(event.save)
     if checkpoint is None:
         return run
     run = _with_checkpoint(run, replace(checkpoint, verdict=event.verdict))
     is_new = event.verdict.standing is Standing.GOOD and checkpoint.verdict.standing is not Standing.GOOD
     newest = run.attempts[-1:] if not run.attempts or run.attempts[-1].plan is not None else run.attempts[-2:]
-    is_progress = is_new and any(event.save.attempt == attempt.number for attempt in newest)
+    own = next((attempt for attempt in newest if attempt.number == event.save.attempt), None)
+    is_progress = is_new and own is not None and _went_beyond(checkpoint.primary(run.members), own.plan)
     return replace(run, failures_in_a_row=0) if is_progress else run
+
+
+def _went_beyond(report: SaveReport | None, plan: Plan | None) -> bool:
+    """Whether a save is of a later step than its attempt started from, as far as steps are known."""
+    started = plan.step if plan is not None else None
+    return report is None or report.step is None or started is None or report.step > started
 
 
 def _with_quarantine(run: Run, event: Quarantined) -> Run:

@@ -95,7 +95,7 @@ def _reason_to_end(run: Run) -> RunEnded | None:
     if run.stop_asked is not None:
         return RunEnded(run.stop_asked, exit_status=1)
     last = run.attempt
-    if last is None or last.ended_s is None or last.ended_s < run.opened_s:
+    if last is None or last.ended_s is None or (last.failed_s or last.ended_s) < run.opened_s:
         return None
     if last.failure is None:
         return _finished(run)
@@ -200,7 +200,8 @@ def _stop_due_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
 
 
 def _asked_to_stop_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
-    return run.back_since_s((member,), attempt.failed_s or 0.0)
+    """Counted anew when a person opens the run again: whoever is to say so may only be starting."""
+    return run.back_since_s((member,), max(attempt.failed_s or 0.0, run.opened_s))
 
 
 def _has_finished(run: Run, attempt: Attempt) -> bool:

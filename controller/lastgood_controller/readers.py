@@ -73,9 +73,12 @@ def newest_reread(run: Run, checkpoint: Checkpoint) -> int | None:
 
 
 def ask(run: Run, checkpoint: Checkpoint, report: SaveReport, purpose: Purpose, attempt: int, now_s: float) -> Task:
-    """The task for the next try. Some session must be connected."""
+    """The task for the next try. Some session must be connected.
+
+    Its name has the attempt in it: agents outlive a journal that was lost, and would take task 1 of the next for done.
+    """
     return Task(
-        task_id=f"task-{len(run.tasks) + 1}",
+        task_id=f"task-{attempt}.{len(run.tasks) + 1}",
         save=checkpoint.save,
         purpose=purpose,
         attempt=attempt,

@@ -31,6 +31,14 @@ def lacking(run: Run, attempt: Attempt) -> tuple[WorkerId, ...]:
     return tuple(m for m in run.members if any(receipt_for(attempt, m, each) is None for each in planned))
 
 
+def is_proven(run: Run, attempt: Attempt) -> bool:
+    """Whether every member has proven what the attempt's plan says; a fresh plan leaves nothing to prove."""
+    if attempt.plan is None or lacking(run, attempt):
+        return False
+    own = [(receipt_for(attempt, m, planned), planned) for planned in attempt.plan.series for m in run.members]
+    return all(receipt is not None and objection(receipt, planned) is None for receipt, planned in own)
+
+
 def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:
     """What is wrong with a receipt; None when it proves what the plan says."""
     if receipt.error:

@@ -397,7 +397,12 @@ class Reconciler:
             run: Run | None = None
             for entry in await asyncio.to_thread(self.store.load, run_id):
                 run = advance(run, entry)
-            return None if run is None else self._take_up(run)
+            if run is None:
+                return None
+            loop = self._take_up(run)
+            if any(session.connected for session in run.sessions.values()):
+                loop.post(_all_disconnected)  # its streams ended with the controller that wrote this
+            return loop
 
     async def find(self, name: str) -> RunLoop | None:
         """The run of that id, job or name: a live one before an ended one, then the one opened last."""

@@ -45,7 +45,8 @@ CHANNEL_OPTIONS = (
 REFUSALS = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 )
-#: FAILED_PRECONDITION may mean our session, which a new subscription mends; after this many it means the report.
+#: FAILED_PRECONDITION may mean our session, which a new subscription mends. After this many in a row it means the
+#: report, or, of a subscription, that a newer launcher speaks for this worker: no session of ours will be heard again.
 MAX_FENCES = 4
 
 
@@ -143,20 +144,23 @@ class Client:
     # -- orders
 
     async def _subscribe(self, stub: agent_service_pb2_grpc.AgentServiceStub) -> None:
-        back_off = BackOff(self._chance)
+        back_off, fences = BackOff(self._chance), 0
         deadline_s: float | None = time.monotonic() + self._connect_s
         while True:
             problem = "the stream ended"
             try:
                 async for desired in self._states(stub):
                     back_off.reset()
-                    deadline_s = None
+                    deadline_s, fences = None, 0
                     await self._callbacks.on_desired(desired)
             except grpc.aio.AioRpcError as error:
                 problem = f"{error.code().name}: {error.details()}"
                 if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                     raise RefusedError(error.details() or "the controller refuses this worker") from error
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    fences += 1
+                    if fences >= MAX_FENCES:
+                        raise RefusedError(error.details() or "another launcher speaks for this worker") from error
                     self._callbacks.on_fenced()
             except asyncio.CancelledError:
                 if not self._is_dropped:

@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError
 from lastgood.inspect import manifest_from_index, read_manifest, read_step
-from lastgood.manifest import Kind, Manifest, manifest_to_json
+from lastgood.manifest import Kind, Manifest, manifest_from_json, manifest_to_json
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood.verify import Verification, verify
@@ -167,21 +167,33 @@ def write_plan_manifests(
 ) -> list[str]:
     """Writes what each planned series must hold, for the hooks; the paths.
 
-    kinds: per series, what is known of its variables. Raises PlanError when something else lies at a prefix.
+    kinds: per series, what is known of its variables. Raises PlanError when something else lies at a prefix. What an
+    earlier agent has written for this attempt stays: its checkpoint may have been restored and rotated away since.
     """
     paths = []
     for number, (each, known) in enumerate(zip(planned, kinds, strict=True)):
+        path = os.path.join(worker_directory, "plans", f"attempt-{attempt}-{number}.json")
+        paths.append(path)
+        if _is_written(path, each.manifest_digest):
+            continue
         manifest = _planned_manifest(each)
         with_kinds = replace(
             manifest, entries=tuple(replace(e, kind=known.get(e.key, e.kind)) for e in manifest.entries)
         )
-        path = os.path.join(worker_directory, "plans", f"attempt-{attempt}-{number}.json")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".tmp", "w") as file:
             json.dump(manifest_to_json(with_kinds), file)
         os.replace(path + ".tmp", path)
-        paths.append(path)
     return paths
+
+
+def _is_written(path: str, digest: str) -> bool:
+    """Whether a file holds the manifest of that digest, whole."""
+    try:
+        with open(path) as file:
+            return manifest_from_json(json.load(file)).digest == digest
+    except (OSError, ValueError):
+        return False
 
 
 def _planned_manifest(planned: common_pb2.PlannedSeries) -> Manifest:

@@ -297,6 +297,43 @@ def test_the_hooks_get_the_plan_once_its_manifest_is_written_and_the_gate_at_onc
     assert took_s < 0.5
 
 
+def test_a_new_agent_goes_on_with_a_plan_whose_checkpoint_was_rotated_away_since_it_was_restored(
+    bench: Bench, checkpoint: str
+):
+    # given
+    digest = read_manifest(checkpoint).digest
+    launcher, trainer = start(bench)
+    hook = Hook(trainer)
+    hook.next_state()
+    bench.controller.desire_run(1, plan=planned(checkpoint, digest))
+    before = hook.next_state()
+    hook.close()
+    (agent,) = bench.agents(launcher)
+
+    # when
+    bench.controller.desire_run(1, plan=planned(checkpoint, digest), gate_open=True)
+    shutil.rmtree(os.path.dirname(checkpoint))
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: len(bench.controller.hellos) > 1, "the next agent says hello")
+    hook = wait_until(lambda: connected(trainer), "the next agent serves hooks")
+    states = [hook.next_state()]
+    while states[-1]["plan"] is None:
+        states.append(hook.next_state())
+    hook.close()
+
+    # then
+    assert (states[-1]["plan"], states[-1]["gate_open"]) == (before["plan"], True)
+    assert bench.controller.of("receipt") == []
+
+
+def connected(trainer_pid: int) -> Hook | None:
+    """A hook's connection; None while nobody listens."""
+    try:
+        return Hook(trainer_pid)
+    except OSError:
+        return None
+
+
 def test_a_plan_whose_checkpoint_was_overwritten_reaches_no_hook_and_is_reported(bench: Bench, checkpoint: str):
     # given
     _, trainer = start(bench)

@@ -391,6 +391,21 @@ def test_a_second_launcher_of_the_same_worker_is_refused_and_names_the_first(ben
     assert first.poll() is None
 
 
+def test_a_launcher_that_was_replaced_by_a_newer_one_elsewhere_ends_with_its_trainer_and_says_so(bench: Bench):
+    launcher = bench.launch(bench.script(SLEEPER))
+    bench.controller.desire_run(1)
+    trainer = bench.controller.running(1).pid
+
+    bench.controller.has_a_newer = lambda hello: True
+    bench.controller.stop()
+    bench.controller.start()
+    _, said = launcher.communicate(timeout=20)
+
+    assert launcher.returncode == 2
+    assert "the controller refuses worker/0: a newer session speaks for worker/0" in said
+    assert not processes.is_running(trainer)
+
+
 def test_a_controller_that_never_answers_ends_the_launcher_when_its_time_is_over(bench: Bench):
     # given
     bench.controller.stop()

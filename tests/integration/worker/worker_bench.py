@@ -72,6 +72,7 @@ class Controller(agent_service_pb2_grpc.AgentServiceServicer):
         self.wanted: set[str] = set()
         self.heartbeats: list[pb.Progress] = []
         self.refuses: Callable[[pb.Report], bool] = lambda report: False
+        self.has_a_newer: Callable[[pb.SubscribeRequest], bool] = lambda hello: False
         self._desired = pb.DesiredState(action=pb.TRAINER_ACTION_HOLD)
         self._streams: list[queue.Queue[pb.DesiredState | None]] = []
         self._lock = threading.Lock()
@@ -124,6 +125,8 @@ class Controller(agent_service_pb2_grpc.AgentServiceServicer):
 
     def Subscribe(self, request: pb.SubscribeRequest, context: grpc.ServicerContext) -> Iterator[pb.SubscribeResponse]:  # noqa: N802
         stream: queue.Queue[pb.DesiredState | None] = queue.Queue()
+        if self.has_a_newer(request):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "a newer session speaks for worker/0")
         with self._lock:
             self.hellos.append(request)
             self._streams.append(stream)

@@ -216,7 +216,11 @@ class Scene:
         self.fact(FirstStepDone(worker, self.number, step))
 
     def remove(self, *prefixes: str) -> None:
-        self.fact(CheckpointsRemoved(CHIEF, self.number, prefixes))
+        self.remove_as_of(self.number, *prefixes)
+
+    def remove_as_of(self, attempt: int, *prefixes: str) -> None:
+        """A removal that an attempt's trainer made, whenever it is told."""
+        self.fact(CheckpointsRemoved(CHIEF, attempt, prefixes))
 
     def lose_steering(self, worker: WorkerId) -> None:
         self.fact(SteeringLost(worker, self.number, "restore", "KeyError"))

@@ -274,6 +274,20 @@ def test_a_reader_that_goes_away_is_replaced_at_once() -> None:
     assert [task.reader for task in scene.open_tasks()] == [OTHER, CHIEF]
 
 
+def test_after_the_journal_was_lost_no_task_has_the_name_of_one_that_an_agent_has_done_before() -> None:
+    names = []
+    for highest in (0, 1):
+        scene = Scene(connect=False)
+        for worker in scene.members:
+            scene.connect(worker, highest=highest)
+        scene.train_afresh()
+        scene.good_save()
+        names.append(set(scene.run.tasks))
+
+    assert all(names)
+    assert not names[0] & names[1]
+
+
 def test_a_prefix_that_holds_something_else_by_now_has_vanished() -> None:
     scene = training()
 
@@ -381,3 +395,38 @@ def test_an_answer_to_an_older_question_does_not_hide_a_newer_one() -> None:
     scene.read(task=late)
 
     assert scene.told(save) == "Bad Corrupt"
+
+
+def test_a_save_of_an_attempt_that_lost_its_steering_unproven_is_good_only_when_every_member_saved_it_alike() -> None:
+    told = []
+    for savers in ((CHIEF, OTHER, THIRD), (CHIEF,)):
+        scene = Scene(workers=3)
+        scene.start()
+        scene.lose_steering(OTHER)
+        save = scene.save(1, workers=savers)
+        scene.wait(61.0)
+        scene.read()
+        told.append(scene.told(save))
+
+    assert told == ["Good", "Bad Incomplete"]
+
+
+def test_chief_only_saves_of_an_attempt_that_lost_its_steering_are_good_only_when_its_restores_were_proven() -> None:
+    told = []
+    for proven in (True, False):
+        scene = training(workers=3)
+        scene.good_save(1, workers=[CHIEF])
+        scene.wait(61.0)
+        scene.read()
+        scene.fail()
+        scene.read()
+        scene.start()
+        for worker in scene.members if proven else [CHIEF]:
+            scene.receipt(worker)
+        scene.lose_steering(OTHER)
+        save = scene.save(1, workers=[CHIEF], prefix="/d/ckpt-2")
+        scene.wait(61.0)
+        scene.read()
+        told.append(scene.told(save))
+
+    assert told == ["Good", "Bad Incomplete"]

@@ -525,6 +525,63 @@ def test_a_stop_ends_the_run_when_all_are_dead_and_a_reopened_run_goes_on() -> N
     assert (scene.run.restarts, scene.run.failures_in_a_row) == (0, 0), "nothing failed: somebody asked for the end"
 
 
+def test_a_save_at_the_step_that_an_attempt_started_from_is_no_progress() -> None:
+    scene = Scene(policy=Policy(max_restarts=2))
+    scene.train_afresh()
+    scene.good_save(1, step=0)
+
+    for _ in range(3):
+        scene.fail()
+        scene.wait(10.0)
+        scene.read()
+        scene.start()
+        scene.receipts()
+        scene.good_save(1, step=0, prefix=f"/d/ckpt-{scene.number}0")
+
+    assert ended(scene) == (Reason.BUDGET_SPENT, 1)
+
+
+def test_a_run_that_ended_before_all_were_proven_dead_waits_for_them_anew_when_it_is_opened_again() -> None:
+    scene = Scene()
+    scene.train_afresh()
+    scene.good_save(1)
+    scene.disconnect(OTHER)
+    scene.ask_stop()
+    scene.exit(CHIEF, signal=15, was_stopped=True)
+    scene.wait(100.0)
+    first = ended(scene)
+    scene.now_s += 3600.0
+
+    scene.fact(RunOpened("run", "a/b/c/d", Policy()))
+    reopened = ended(scene)
+    for worker in scene.members:
+        scene.connect(worker, launcher=2)
+    scene.read()
+
+    assert (first, reopened) == ((Reason.INTERRUPTED, 1), None)
+    assert (scene.number, planned(scene)) == (2, ("restore", ["/d/ckpt-1"]))
+
+
+def test_what_an_attempt_failed_of_before_the_run_was_opened_again_does_not_end_it() -> None:
+    scene = Scene()
+    scene.start()
+    scene.disconnect(OTHER)
+    scene.connect(OTHER, trainer=Trainer(TrainerPhase.RUNNING, 1, 7))
+    scene.list_directory(found(1, Reason.CORRUPT))
+    scene.disconnect(OTHER)
+    scene.exit(CHIEF, signal=9, was_stopped=True)
+    scene.wait(200.0)
+    first = (failure(scene), ended(scene))
+
+    scene.now_s += 3600.0
+    scene.fact(RunOpened("run", "a/b/c/d", Policy()))
+    for worker in scene.members:
+        scene.connect(worker, launcher=2)
+
+    assert first == ((None, Reason.NO_GOOD_CHECKPOINT), (Reason.WORKER_LOST, 1))
+    assert (ended(scene), scene.number) == (None, 2)
+
+
 def test_after_the_controllers_own_restart_nobody_is_lost_before_a_full_time_out() -> None:
     scene = Scene()
     scene.train_afresh()

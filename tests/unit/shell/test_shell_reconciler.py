@@ -21,14 +21,18 @@ from shell_builders import (
 )
 
 from lastgood.manifest import Manifest
+from lastgood.reasons import Reason
+from lastgood_controller import plan
 from lastgood_controller.actuators.local import LocalActuator
 from lastgood_controller.desired import TrainerAction
 from lastgood_controller.journal import fold
 from lastgood_controller.metrics import Metrics
 from lastgood_controller.model import (
+    Cause,
     Policy,
     Quarantined,
     Run,
+    RunEnded,
     RunOpened,
     Standing,
     StopAsked,
@@ -343,6 +347,26 @@ def test_after_a_restart_the_run_is_the_same_but_for_its_connections(tmp_path: P
 
     played(tmp_path, first)
     played(tmp_path, second)
+
+
+def test_of_an_ended_run_that_is_taken_up_again_nobody_counts_as_connected(tmp_path: Path) -> None:
+    # Given
+    async def killed_after_the_end(reconciler: Reconciler) -> None:
+        loop = await opened_run(reconciler)
+        await loop.submit(lambda run: [(RunEnded(Cause(Reason.INTERRUPTED, "enough"), 1), None)])
+
+    async def reopened(reconciler: Reconciler) -> None:
+        # When
+        loop = await reconciler.get(RUN)
+        assert loop is not None
+        await loop.submit(lambda run: [(RunOpened(RUN, run.job, Policy()), None)])
+
+        # Then
+        assert {worker: session.connected for worker, session in loop.run.sessions.items()} == {W0: False, W1: False}
+        assert loop.run.attempts == ()
+
+    played(tmp_path, killed_after_the_end, decide=lambda run, now_s: Step())
+    played(tmp_path, reopened, decide=plan.decide)
 
 
 def test_a_manifest_that_arrives_lets_its_save_be_judged(tmp_path: Path) -> None:
