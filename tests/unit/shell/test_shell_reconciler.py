@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from shell_builders import (
     a_connection,
     a_hello,
     a_manifest,
+    a_run,
     a_save,
     a_sender,
     an_attempt,
@@ -507,6 +509,18 @@ def test_only_a_few_workers_are_asked_for_one_manifest(tmp_path: Path) -> None:
     wanted.delivered("d")
     assert wanted.ask(workers[0], 99.0) == ()
     store.close()
+
+
+def test_a_controller_that_comes_back_asks_for_the_manifests_that_it_still_lacks(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path)) as store:
+        pending, settled = a_save(ordinal=1, manifest_digest="p"), a_save(ordinal=2, manifest_digest="s")
+        verdict = VerdictReached(settled.save, Verdict(Standing.BAD))
+        run = a_run(a_connection(), an_attempt(), pending, settled, verdict)
+
+        wanted = WantedManifests(run, ManifestShelf(store))
+
+        assert (wanted.is_wanted("p"), wanted.is_wanted("s")) == (True, False)
+        assert wanted.ask(W0, 0.0) == ("p",)
 
 
 def test_the_shelf_reads_what_it_has_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
