@@ -37,7 +37,7 @@ from lastgood_controller.model import (
     WorkerId,
     apply,
 )
-from lastgood_controller.receipts import is_proven
+from lastgood_controller.receipts import is_proven, restored_otherwise
 from lastgood_controller.step import named
 
 #: Reasons that say nothing against the list of variables that a checkpoint's manifest gives.
@@ -79,6 +79,8 @@ def judge(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> tuple[Ve
         run = apply(run, quarantine, now_s)
     overwritten = _overwritten(run)
     questioned = {task.save for task in run.tasks.values() if task.purpose is Purpose.REREAD} | set(overwritten)
+    wrong = {a.number for a in run.attempts if a.failure and a.failure.cause.reason is Reason.RESTORED_WRONG}
+    questioned |= {save for save in run.checkpoints if save.attempt in wrong}
     for save in sorted(run.checkpoints, key=lambda each: (each.attempt, each.ordinal, each.series)):
         checkpoint = run.checkpoints[save]
         if _is_final(checkpoint) or (save not in questioned and _is_still_good(run, checkpoint)):
@@ -239,6 +241,13 @@ def _is_unproven(case: Case) -> Cause | None:
     return Cause(Reason.INCOMPLETE, "its attempt ended before every worker had proven what it restored")
 
 
+def _descends_from_a_wrong_restore(case: Case) -> Cause | None:
+    """A variable that was born late may show only after the gate, and after a save, that it was restored wrongly."""
+    if case.attempt is None or not case.attempt.is_steered:
+        return None
+    return restored_otherwise(case.run, case.attempt)
+
+
 def _is_vouched_for_by_few(case: Case) -> bool:
     """Whether steering was lost in its attempt before all had proven what they restored, and not all have saved it.
 
@@ -293,6 +302,7 @@ _BAD_RULES: tuple[Callable[[Case], Cause | None], ...] = (
     _is_incomplete,
     _lacks_manifest,
     _is_not_durable,
+    _descends_from_a_wrong_restore,
     _is_unproven,
 )
 _ADOPTED_RULES = (_is_quarantined, _is_gone, _has_faults, _is_unread)

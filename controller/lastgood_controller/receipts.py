@@ -39,6 +39,17 @@ def is_proven(run: Run, attempt: Attempt) -> bool:
     return all(receipt is not None and objection(receipt, planned) is None for receipt, planned in own)
 
 
+def restored_otherwise(run: Run, attempt: Attempt) -> Cause | None:
+    """That some member holds other values than the attempt's plan says, by its own newest receipt."""
+    for planned in attempt.plan.series if attempt.plan is not None else ():
+        for worker in run.members:
+            receipt = receipt_for(attempt, worker, planned)
+            cause = objection(receipt, planned) if receipt is not None else None
+            if cause is not None and cause.reason is Reason.RESTORED_WRONG:
+                return Cause(cause.reason, f"in attempt {attempt.number}, {worker}: {cause.detail}")
+    return None
+
+
 def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:
     """What is wrong with a receipt; None when it proves what the plan says."""
     if receipt.error:

@@ -45,6 +45,19 @@ class Gang(RuleBasedStateMachine):
     def restart_the_controller(self, away_s: float) -> None:
         self.world.restart_controller(away_s)
 
+    @rule()
+    def kill_the_controller_between_a_fact_and_what_follows(self) -> None:
+        self.world.dies_before_deciding = True
+
+    @rule()
+    def stop_the_run(self) -> None:
+        self.world.ask_to_stop()
+
+    @precondition(lambda self: self.world.run.end is not None)
+    @rule()
+    def open_the_run_again(self) -> None:
+        self.world.open_again()
+
     @precondition(lambda self: self.world.disk)
     @rule()
     def flip_a_bit(self) -> None:

@@ -38,6 +38,7 @@ from lastgood_controller.model import (
     SeriesId,
     Session,
     SteeringLost,
+    StopAsked,
     Trainer,
     TrainerChanged,
     TrainerPhase,
@@ -133,6 +134,7 @@ class World:
         self.journal: list[tuple[Event, float]] = []
         self.seen: set[str] = set()
         self.is_up = True
+        self.dies_before_deciding = False
         self.orders = 0
         self.wake = 0
         self.reports = 0
@@ -161,7 +163,8 @@ class World:
         """Lets time pass, or the run end."""
         until_s = self.now_s + duration_s
         while self._queue and self._queue[0][0] <= until_s and not self.is_over:
-            self.now_s, _, action = heapq.heappop(self._queue)
+            at_s, _, action = heapq.heappop(self._queue)
+            self.now_s = max(self.now_s, at_s)
             action()
         self.now_s = max(self.now_s, until_s)
 
@@ -215,7 +218,11 @@ class World:
             return
         self.seen.add(report_id)
         self._record(event)
-        self._pump()
+        if self.dies_before_deciding:
+            self.dies_before_deciding = False
+            self.restart_controller(0.5)
+        else:
+            self._pump()
 
     def restart_controller(self, away_s: float) -> None:
         """The controller dies now, and comes back with nothing but its journal."""
@@ -225,6 +232,22 @@ class World:
         for worker in self.workers.values():
             worker.connected = False
         self.after(away_s, self._controller_back)
+
+    def ask_to_stop(self) -> None:
+        """A person wants the run to end."""
+        if self.is_up and self.run.end is None:
+            self._record(StopAsked("ann", "enough"))
+            self._pump()
+
+    def open_again(self) -> None:
+        """A person starts the same command again after the run has ended."""
+        if not self.is_up or self.run.end is None:
+            return
+        for worker in self.workers.values():
+            if not worker.is_gone:
+                self.kill_launcher(worker)
+        self._record(RunOpened("run", self.run.job, self.run.policy, "ann"))
+        self._pump()
 
     def _controller_back(self) -> None:
         self.is_up = True
@@ -530,8 +553,10 @@ class World:
             self.kill_launcher(worker)
         elif kind < 0.6:
             self.disconnect(worker, self.random.choice((0.5, 3.0, 20.0)))
-        elif kind < 0.75:
+        elif kind < 0.71:
             self.restart_controller(self.random.choice((0.0, 0.1, 2.0, 100.0)))
+        elif kind < 0.75:
+            self.dies_before_deciding = True
         elif kind < 0.82:
             self.flip_newest()
         elif kind < 0.92 and self.random.random() < 0.8:

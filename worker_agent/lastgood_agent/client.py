@@ -45,8 +45,13 @@ CHANNEL_OPTIONS = (
 REFUSALS = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 )
+<<<<<<< HEAD
 #: FAILED_PRECONDITION may mean our session, which a new subscription mends. After this many in a row it means the
 #: report, or, of a subscription, that a newer launcher speaks for this worker: no session of ours will be heard again.
+=======
+#: FAILED_PRECONDITION may mean our session, which a new subscription mends. After this many in a row it is the report,
+#: or, of a subscription, that a newer launcher speaks for this worker: no session of ours will ever be heard again.
+>>>>>>> rev3
 MAX_FENCES = 4
 
 
@@ -267,13 +272,21 @@ class Client:
     async def _upload(self, stub: agent_service_pb2_grpc.AgentServiceStub, sender: pb.Sender) -> None:
         for digest in sorted(self._owed):
             manifest = self._callbacks.manifest(digest)
-            if manifest is not None:
-                request = pb.UploadManifestsRequest(sender=sender, manifests=[manifest_message(manifest)])
-                try:
-                    await stub.UploadManifests(request, timeout=RPC_TIMEOUT_S)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in REFUSALS:
-                        raise
-                    log.warning("the controller refused the manifest %s: %s", digest, error.details())
+            is_needed = manifest is not None and await self._upload_one(stub, sender, manifest)
             self._owed.discard(digest)
-            self._callbacks.on_stored(digest)
+            if not is_needed:
+                self._callbacks.on_stored(digest)
+
+    async def _upload_one(
+        self, stub: agent_service_pb2_grpc.AgentServiceStub, sender: pb.Sender, manifest: Manifest
+    ) -> bool:
+        """True when the controller does not want it yet: the report of its save may still be on its way."""
+        request = pb.UploadManifestsRequest(sender=sender, manifests=[manifest_message(manifest)])
+        try:
+            response = await stub.UploadManifests(request, timeout=RPC_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in REFUSALS:
+                raise
+            log.warning("the controller refused the manifest %s: %s", manifest.digest, error.details())
+            return False
+        return manifest.digest not in response.stored

@@ -20,6 +20,7 @@ from lastgood.inspect import read_manifest
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood_agent import processes
+from lastgood_agent.spool import Spool
 
 CHECKPOINTS = REPOSITORY / "tests" / "data" / "checkpoints" / "tf-2.21.0"
 SLEEPER = "time.sleep(600)\n"
@@ -183,6 +184,24 @@ def test_a_save_is_reported_as_durable_and_its_manifest_is_delivered_when_wanted
     )
     wait_until(lambda: os.listdir(bench.worker / "outbox") == [], "fact and index copy are removed")
     wait_until(lambda: os.listdir(bench.worker / "spool" / "manifests") == [], "the manifest is not kept any longer")
+
+
+def test_a_manifest_that_is_not_wanted_yet_is_kept_until_it_is(bench: Bench, checkpoint: str):
+    # given what an agent had kept when it was killed: the report of its save has not arrived
+    manifest = read_manifest(checkpoint)
+    Spool(str(bench.worker)).keep_manifest(manifest)
+    bench.controller.stores = lambda digest: False
+
+    # when
+    start(bench)
+    wait_until(lambda: manifest.digest in bench.controller.offered, "the agent offers what it has kept")
+    beats = len(bench.controller.heartbeats)
+    wait_until(lambda: len(bench.controller.heartbeats) > beats, "the agent goes on")
+    bench.controller.stores = lambda digest: True
+    bench.controller.wanted = {manifest.digest}
+
+    # then
+    wait_until(lambda: manifest.digest in bench.controller.manifests, "the manifest is delivered")
 
 
 def test_a_save_whose_index_copy_is_damaged_is_reported_as_failed(bench: Bench, checkpoint: str):

@@ -72,6 +72,8 @@ class Controller(agent_service_pb2_grpc.AgentServiceServicer):
         self.wanted: set[str] = set()
         self.heartbeats: list[pb.Progress] = []
         self.refuses: Callable[[pb.Report], bool] = lambda report: False
+        self.stores: Callable[[str], bool] = lambda digest: True
+        self.offered: list[str] = []
         self.has_a_newer: Callable[[pb.SubscribeRequest], bool] = lambda hello: False
         self._desired = pb.DesiredState(action=pb.TRAINER_ACTION_HOLD)
         self._streams: list[queue.Queue[pb.DesiredState | None]] = []
@@ -157,8 +159,10 @@ class Controller(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: pb.UploadManifestsRequest, context: grpc.ServicerContext
     ) -> pb.UploadManifestsResponse:
         with self._lock:
-            self.manifests.update({manifest.digest: manifest for manifest in request.manifests})
-            return pb.UploadManifestsResponse(stored=[manifest.digest for manifest in request.manifests])
+            self.offered += [manifest.digest for manifest in request.manifests]
+            taken = {manifest.digest: manifest for manifest in request.manifests if self.stores(manifest.digest)}
+            self.manifests.update(taken)
+            return pb.UploadManifestsResponse(stored=list(taken))
 
     def of(self, kind: str) -> list[pb.Report]:
         """The reports of one sort, in the order of their arrival, repeated ones included."""

@@ -357,6 +357,23 @@ def test_a_variable_that_was_left_at_its_initial_value_fails_the_attempt() -> No
     assert why_attempt_failed(scene, 2) is Reason.RESTORED_WRONG
 
 
+def test_what_an_attempt_saved_before_it_was_found_to_have_restored_wrongly_is_not_planned() -> None:
+    scene = restoring()
+    scene.receipts()
+    save = scene.good_save(1, prefix="/d/ckpt-2", step=20)
+    before = scene.told(save)
+
+    scene.receipt(OTHER, left_at_initial=("slot",))
+    scene.stop_rest()
+    scene.read()
+
+    attempt = scene.run.attempt
+    assert attempt is not None
+    assert attempt.plan is not None
+    assert (before, scene.told(save)) == ("Good", "Bad RestoredWrong")
+    assert (attempt.number, [each.save for each in attempt.plan.series]) == (3, [SaveId(SERIES, 1, 1)])
+
+
 def test_a_worker_that_saved_nothing_and_ended_well_is_no_saver() -> None:
     scene = training(workers=3)
     save = scene.save(1, workers=[CHIEF])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from shell_builders import (
     a_connection,
     a_hello,
     a_manifest,
+    a_run,
     a_save,
     a_sender,
     an_attempt,
@@ -31,6 +33,7 @@ from lastgood_controller.model import (
     Cause,
     Policy,
     Quarantined,
+    RestoreLeftAlone,
     Run,
     RunEnded,
     RunOpened,
@@ -41,7 +44,7 @@ from lastgood_controller.model import (
     WorkerDisconnected,
 )
 from lastgood_controller.plan import Step
-from lastgood_controller.reconciler import Reconciler, RefusedError, RunLoop, StoppingError
+from lastgood_controller.reconciler import MAX_BATCH, Reconciler, RefusedError, RunLoop, StoppingError
 from lastgood_controller.shelf import ASKED_AT_ONCE, ASKED_FOR_S, ManifestShelf, WantedManifests
 from lastgood_controller.store import Store, StoreError
 
@@ -151,6 +154,75 @@ def test_the_same_report_twice_changes_nothing(tmp_path: Path) -> None:
         assert (first[0].sequence, first[0].is_new) == (again[0].sequence, True)
         assert not again[0].is_new
         assert loop.run == run
+
+    played(tmp_path, scenario)
+
+
+def test_a_report_that_comes_twice_happens_once(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+        await until(loop, lambda run: bool(run.attempts))
+        left_alone = RestoreLeftAlone(W0, 1, "/pretrained/ckpt-1")
+
+        # When
+        for _ in range(2):
+            await loop.submit(lambda run: [(left_alone, "id"), (left_alone, "id")])
+
+        # Then
+        assert loop.run.attempts[0].left_alone == ("/pretrained/ckpt-1",)
+        assert fold(reconciler.store.load(RUN)) == loop.run
+
+    played(tmp_path, scenario)
+
+
+def test_a_decision_that_the_disk_has_no_room_for_is_told_to_nobody_and_made_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lastgood_controller.reconciler.RETRY_S", 0.05)
+    told: list[bool] = []
+
+    def end_when_asked(run: Run, now_s: float) -> Step:
+        wants_end = run.stop_asked is not None and run.end is None
+        return Step((RunEnded(Cause(Reason.INTERRUPTED, "x" * 90_000), 1),) if wants_end else ())
+
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+        stream = reconciler.actuator.open_stream(RUN, W0)
+        store = reconciler.store
+        store._writer.exec_driver_sql("PRAGMA max_page_count=1")
+        store._writer.rollback()
+
+        # When
+        await loop.submit(lambda run: [(StopAsked("me", "enough"), "id")])
+        while not value(reconciler.metrics, "internal_errors_total", where="journal"):
+            await asyncio.sleep(0)
+        told.append(loop.run.end is not None)
+        store._writer.exec_driver_sql("PRAGMA max_page_count=1000000")
+        store._writer.rollback()
+
+        # Then
+        async for desired, _ in stream.states():
+            if desired.end is not None:
+                break
+        told.append(isinstance(store.load(RUN)[-1].event, RunEnded))
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        played(tmp_path, scenario, decide=end_when_asked)
+    assert told == [False, True]
+
+
+def test_more_than_one_batch_of_submissions_is_answered_without_waiting_for_another(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+
+        # When
+        posted = [loop.post(lambda run: []) for _ in range(MAX_BATCH + 1)]
+
+        # Then
+        assert await asyncio.gather(*posted) == [()] * (MAX_BATCH + 1)
 
     played(tmp_path, scenario)
 
@@ -437,6 +509,18 @@ def test_only_a_few_workers_are_asked_for_one_manifest(tmp_path: Path) -> None:
     wanted.delivered("d")
     assert wanted.ask(workers[0], 99.0) == ()
     store.close()
+
+
+def test_a_controller_that_comes_back_asks_for_the_manifests_that_it_still_lacks(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path)) as store:
+        pending, settled = a_save(ordinal=1, manifest_digest="p"), a_save(ordinal=2, manifest_digest="s")
+        verdict = VerdictReached(settled.save, Verdict(Standing.BAD))
+        run = a_run(a_connection(), an_attempt(), pending, settled, verdict)
+
+        wanted = WantedManifests(run, ManifestShelf(store))
+
+        assert (wanted.is_wanted("p"), wanted.is_wanted("s")) == (True, False)
+        assert wanted.ask(W0, 0.0) == ("p",)
 
 
 def test_the_shelf_reads_what_it_has_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
