@@ -6,13 +6,12 @@ good, 1 a bad verdict, 2 wrong usage (or a part that is not installed), 3 could 
 nobody reads the output any more.
 """
 
-import os
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from lastgood import __version__
+from lastgood import __version__, streams
 from lastgood.command import Command
 from lastgood.errors import LastgoodError
 from lastgood.verify_command import VERIFY
@@ -39,14 +38,18 @@ class _UnavailableError(Exception):
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs one command; `argv` as in `sys.argv[1:]`. Returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    streams.prepare()
     try:
         status = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout()
+        streams.silence(sys.stdout)
         return BROKEN_PIPE
+    except OSError as error:  # the output's disk is full, say: nothing that a stack would explain
+        streams.silence(sys.stdout)
+        return _fail(str(error), UNKNOWN)
     except LastgoodError as error:
         return _fail(str(error), UNKNOWN)
     except _UnavailableError as error:
@@ -154,11 +157,6 @@ def _what_to_install(entry_point: "EntryPoint", error: ImportError) -> str:
 
 
 def _fail(sentence: str, status: int) -> int:
-    print("lastgood: {}".format(sentence), file=sys.stderr)
+    with suppress(OSError):  # the exit status still tells
+        print("lastgood: {}".format(sentence), file=sys.stderr)
     return status
-
-
-def _silence_stdout() -> None:
-    """Nobody reads it any more: what is left in its buffer must not raise once more when the interpreter ends."""
-    with suppress(OSError, ValueError):  # not a real file: nothing to silence
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

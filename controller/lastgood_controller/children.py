@@ -69,6 +69,7 @@ class Children:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._running: dict[int, Child] = {}
+        self._log_starts: dict[str, int] = {}
 
     def log_path(self, name: str) -> Path:
         """Where the child of that name writes what it prints."""
@@ -78,6 +79,7 @@ class Children:
         """Starts a child. argv[0] is an absolute path. Raises OSError when the log can't be written."""
         tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *argv]
         log = os.open(self.log_path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._log_starts[name] = os.fstat(log).st_size
         try:
             pid = os.posix_spawn(
                 sys.executable,
@@ -140,10 +142,10 @@ class Children:
             time.sleep(_LOOK_S)
 
     def last_lines(self, name: str, count: int = 10) -> list[str]:
-        """What the child of that name printed last, oldest first; nothing when it has no log."""
+        """What the child of that name printed last since its start, oldest first; nothing when it has no log."""
         try:
             with self.log_path(name).open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                log.seek(max(self._log_starts.get(name, 0), log.seek(0, os.SEEK_END) - _TAIL_BYTES))
                 return log.read().decode("utf-8", "replace").splitlines()[-count:]
         except OSError:
             return []

@@ -34,6 +34,9 @@ class JobClient:
     """Asks one controller. Usable from several threads."""
 
     def __init__(self, address: str, timeout_s: float = TIMEOUT_S) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:
+            raise ClientError(f"expected a controller's address as HOST:PORT, found {address!r}", EXIT_MISUSED)
         self._address = address
         self._timeout_s = timeout_s
         options = (

@@ -8,7 +8,7 @@ run that it shows: once its output is gone, it is silent.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TextIO
 
@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.rule import Rule
 from rich.text import Text
 
+from lastgood.streams import silence
 from lastgood_controller import tables
 from lastgood_controller.tables import Document
 
@@ -142,7 +143,7 @@ class PlainDisplay:
         try:
             print(text, file=self._stream, flush=True)
         except (OSError, ValueError):  # whoever read it is gone; the run goes on
-            self._stream = None
+            self._lose_stream()
 
     def summarize(self, parts: Sequence[RenderableType]) -> None:
         if self._stream is None:
@@ -153,7 +154,12 @@ class PlainDisplay:
             for part in parts:
                 console.print(part)
         except (OSError, ValueError):
-            self._stream = None
+            self._lose_stream()
+
+    def _lose_stream(self) -> None:
+        if self._stream is not None:
+            silence(self._stream)
+        self._stream = None
 
 
 class LiveDisplay:
@@ -162,35 +168,39 @@ class LiveDisplay:
     def __init__(self, console: Console, started_s: float) -> None:
         self._console = console
         self._started_s = started_s
-        self._live = Live(console=console, refresh_per_second=8, transient=True)
+        self._live = Live(render(None, (), started_s, started_s), console=console, refresh_per_second=8, transient=True)
         self._is_gone = False
 
     def __enter__(self) -> LiveDisplay:
-        self._live.start()
+        self._try(self._live.start)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._try(self._live.stop)
 
     def show(self, entry: Document) -> None:
         if is_shown(entry):
             self._print(event_line(entry, self._started_s))
 
     def update(self, job: Document, now_s: float) -> None:
-        self._live.update(render(job, (), now_s, self._started_s))
+        self._try(lambda: self._live.update(render(job, (), now_s, self._started_s)))
 
     def say(self, text: str) -> None:
         self._print(Text(tables.printable(text)))
 
     def summarize(self, parts: Sequence[RenderableType]) -> None:
-        self._live.stop()
+        self._try(self._live.stop)
         for part in parts:
             self._print(part)
 
     def _print(self, renderable: RenderableType) -> None:
+        self._try(lambda: self._console.print(renderable, highlight=False))
+
+    def _try(self, show: Callable[[], None]) -> None:
         if self._is_gone:
             return
         try:
-            self._console.print(renderable, highlight=False)
+            show()
         except (OSError, ValueError):  # the terminal is gone; the run goes on
             self._is_gone = True
+            silence(self._console.file)

@@ -109,14 +109,25 @@ def _answered(command: str, answer: Callable[[], int]) -> int:
 
 
 def _print_jobs(arguments: Namespace) -> int:
-    jobs = [job for source in sources(arguments) for job in source.list_jobs()]
+    places = sources(arguments)
+    jobs: list[dict[str, Any]] = []
+    untold: list[ClientError | ReadingError] = []
+    for source in places:
+        try:
+            jobs += source.list_jobs()
+        except (ClientError, ReadingError) as error:
+            if len(places) == 1:
+                raise
+            untold.append(error)
     if arguments.json:
         print(json.dumps(jobs, indent=1))
     elif jobs:
         _console().print(tables.jobs_table(jobs, time.time()))
-    else:
+    elif not untold:
         print("no runs here")
-    return 0
+    for each in untold:  # one run that cannot be read hides no other
+        print(f"lastgood jobs: {each.message}", file=sys.stderr)
+    return max((each.exit_status for each in untold), default=0)
 
 
 def _print_job(arguments: Namespace) -> int:
@@ -162,7 +173,7 @@ def _status(job: dict[str, Any]) -> int:
 
 def sources(arguments: Namespace) -> list[Source]:
     """Where to look, by the arguments. Raises UnanswerableError for a directory that is no run's."""
-    if arguments.controller:
+    if arguments.controller is not None:
         return [LiveSource(arguments.controller)]
     if arguments.state_dir:
         directory = Path(arguments.state_dir)
@@ -196,7 +207,15 @@ def _source_of(directory: Path) -> Source:
 
 def find_job(places: list[Source], name: str | None) -> tuple[Source, str]:
     """The one run that is meant: the source that knows it, and its run id. Raises UnanswerableError."""
-    known = [(source, job) for source in places for job in source.list_jobs()]
+    known: list[tuple[Source, dict[str, Any]]] = []
+    untold: list[ClientError | ReadingError] = []
+    for source in places:
+        try:
+            known += [(source, job) for job in source.list_jobs()]
+        except (ClientError, ReadingError) as error:
+            untold.append(error)
+    if untold and not any(name and name in (job["name"], job["job"], job["run_id"]) for _, job in known):
+        raise untold[0]  # it may be the one that is meant
     if not known:
         raise UnanswerableError("there is no run here", 2)
     meant = [(s, job) for s, job in known if name is None or name in (job["name"], job["job"], job["run_id"])]

@@ -24,6 +24,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from lastgood.reasons import Reason
+from lastgood.streams import silence
 from lastgood_controller import tables
 from lastgood_controller.children import Children, Death, adopt_orphans, signal_name
 from lastgood_controller.client import ClientError, JobClient
@@ -124,7 +125,8 @@ class Launch:
             after_sequence = self._open_again()
             self._following = Following(self._address, self._rundir.run_id, after_sequence, self._wake)
             for index in range(self._options.workers):
-                self._start_worker(index)
+                if not self._signals:
+                    self._start_worker(index)
             self._wait_until(lambda: self._end is not None, None)
             self._let_workers_go()
             self._look_a_last_time()
@@ -241,6 +243,8 @@ class Launch:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # as nohup asks
             signal.signal(number, lambda received, _: self._signals.append(received))
 
     def _read_controller_file(self) -> None:
@@ -277,10 +281,19 @@ class Launch:
 
     def _take_entry(self, entry: dict[str, Any]) -> None:
         self._display.show(entry)
-        if self._events is not None:
-            print(json.dumps(entry), file=self._events, flush=True)
+        self._note(entry)
         if entry["kind"] == "RunEnded":
             self._end = entry["event"]
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        if self._events is None:
+            return
+        try:
+            print(json.dumps(entry), file=self._events, flush=True)
+        except OSError as error:
+            silence(self._events)
+            self._events = None
+            self._say(f"cannot write events to {self._options.json_events}: {error.strerror}; no more are written")
 
     # -------------------------------------------------------------------------------------------------------- the end
 

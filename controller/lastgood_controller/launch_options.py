@@ -15,6 +15,9 @@ from pathlib import Path
 
 from lastgood_controller.rundir import DEFAULT_ROOT, default_job, dns_label, script_of
 
+#: Each worker is three processes here. Far above this a mistyped number would take the machine with it.
+MOST_WORKERS = 256
+
 
 class MisuseError(Exception):
     """The command cannot be meant as it was given: exit status 2."""
@@ -42,6 +45,11 @@ def options_from(arguments: Namespace) -> Options:
         command = command[1:]
     if arguments.workers < 1:
         raise MisuseError(f"expected at least one worker, found --workers {arguments.workers}")
+    if arguments.workers > MOST_WORKERS:
+        raise MisuseError(
+            f"expected at most {MOST_WORKERS} workers on one machine, found --workers {arguments.workers}; start"
+            " each worker of a larger gang on its own machine with lastgood run"
+        )
     if arguments.max_restarts is not None and arguments.max_restarts < 0:
         raise MisuseError(f"expected --max-restarts of 0 or more, found {arguments.max_restarts}")
     check_command(command)
@@ -84,7 +92,7 @@ def check_command(command: Sequence[str]) -> None:
 def check_address(listen: str) -> None:
     """Raises MisuseError when nobody could listen there: not host:port, not ours, or in use."""
     host, separator, port = listen.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
+    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise MisuseError(f"expected --listen as host:port, such as 127.0.0.1:50051, found {listen!r}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

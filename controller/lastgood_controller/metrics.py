@@ -212,7 +212,7 @@ class MetricsServer:
     @classmethod
     def start(cls, metrics: Metrics, host: str, port: int) -> MetricsServer:
         """Serves on host:port, port 0 for a free one. Raises OSError when it cannot."""
-        server, thread = start_http_server(port, host, metrics.registry)
+        server, thread = start_http_server(port, host.strip("[]"), metrics.registry)
         return cls(server, thread, f"{host}:{server.server_port}")
 
     def stop(self) -> None:

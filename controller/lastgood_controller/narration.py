@@ -83,7 +83,9 @@ def _narrate(run: Run, event: Event) -> str:
         case WorkerConnected():
             return _connected(run, event)
         case WorkerDisconnected():
-            return f"agent of {event.worker} is away; its trainer trains on"
+            session = run.sessions.get(event.worker)
+            is_training = session is None or session.trainer.is_running
+            return f"agent of {event.worker} is away{'; its trainer trains on' if is_training else ''}"
         case WorkerLost():
             return f"{event.worker} lost: {event.detail}"
         case TrainerChanged():

@@ -18,6 +18,7 @@ import os
 import re
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,9 @@ def _lock(lock_fd: int, path: Path) -> None:
             f"the state directory {path} belongs to a live run (lastgood launch, pid {holder or 'unknown'});"
             " stop that one first, or give another --state-dir"
         ) from error
-    os.ftruncate(lock_fd, 0)
-    os.pwrite(lock_fd, f"{os.getpid()}\n".encode("ascii"), 0)
+    with suppress(OSError):  # a full disk: the lock holds without our pid in it
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, f"{os.getpid()}\n".encode("ascii"), 0)
 
 
 def _read_or_write(path: Path, job: str, workers: int) -> tuple[dict[str, Any], bool]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -55,14 +57,18 @@ def run(arguments: Namespace) -> int:
         _check_free(settings.metrics_listen, "--metrics-listen")
         asyncio.run(serve(settings))
     except MisuseError as error:
-        print(f"lastgood controller: {error}", file=sys.stderr)
-        return EXIT_MISUSED
+        return _complain(str(error), EXIT_MISUSED)
     except StoreError as error:
-        print(f"lastgood controller: {error.message}", file=sys.stderr)
-        return EXIT_MISUSED if error.is_misuse else EXIT_UNREADABLE
+        return _complain(error.message, EXIT_MISUSED if error.is_misuse else EXIT_UNREADABLE)
     except KeyboardInterrupt:
         return EXIT_STOPPED
     return EXIT_STOPPED
+
+
+def _complain(sentence: str, status: int) -> int:
+    with suppress(OSError):  # the exit status still tells
+        print(f"lastgood controller: {sentence}", file=sys.stderr, flush=True)
+    return status
 
 
 class _WithFields(logging.Formatter):
@@ -82,9 +88,9 @@ def _log_to_stderr() -> None:
 def settings_from(arguments: Namespace) -> Settings:
     """The command line as settings. Raises MisuseError."""
     given = {each.name: getattr(arguments, each.name) for each in fields(Policy) if each.name != "steering"}
-    if too_small := [name for name, value in given.items() if value < 0]:
-        flags = ", ".join("--" + name.replace("_", "-") for name in too_small)
-        raise MisuseError(f"expected 0 or more for {flags}")
+    if wrong := [name for name, value in given.items() if not 0 <= value < math.inf]:
+        flags = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        raise MisuseError(f"expected 0 or more, and a number that ends, for {flags}")
     return Settings(
         state_dir=Path(arguments.state_dir),
         listen=_address(arguments.listen, "--listen"),
@@ -116,11 +122,12 @@ async def _serve(settings: Settings, store: Store, stopped: asyncio.Event) -> No
         metrics_server = _start_metrics(metrics, settings.metrics_listen)
         address = await _start_server(server, settings.listen)
         _write_address(settings.state_dir, address, metrics_server.address, now_s())
-        print(
-            f"lastgood controller: serving on {address}, metrics on http://{metrics_server.address}/metrics, "
-            f"state in {settings.state_dir}",
-            flush=True,
-        )
+        with suppress(OSError):  # its log's disk is full: no reason not to serve
+            print(
+                f"lastgood controller: serving on {address}, metrics on http://{metrics_server.address}/metrics, "
+                f"state in {settings.state_dir}",
+                flush=True,
+            )
         await stopped.wait()
     finally:
         endings = [server.stop()]
@@ -147,7 +154,7 @@ def _check_free(listen: tuple[str, int], flag: str) -> None:
     """Raises MisuseError when nobody could listen there: asked before the state directory is touched."""
     host, port = listen
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)

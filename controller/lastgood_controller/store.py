@@ -401,6 +401,11 @@ def _foreign_revision(path: Path, revision: str | None) -> str:
 _RETRYABLE = ("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_NOMEM")
 
 
+_MOVE_AWAY = "; move it away with its -wal, and the run begins with the checkpoints that the script finds"
+#: What to do about a fault that does not go away by itself.
+_CURES = {"SQLITE_NOTADB": _MOVE_AWAY, "SQLITE_CORRUPT": _MOVE_AWAY}
+
+
 @contextmanager
 def _translated(directory: Path, verb: str) -> Iterator[None]:
     """Every fault of SQLAlchemy and SQLite, as a StoreError."""
@@ -409,7 +414,7 @@ def _translated(directory: Path, verb: str) -> Iterator[None]:
     except DBAPIError as error:
         name = getattr(error.orig, "sqlite_errorname", "") or ""
         raise StoreError(
-            f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}",
+            f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}{_CURES.get(name, '')}",
             is_retryable=name.startswith(_RETRYABLE),
         ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:

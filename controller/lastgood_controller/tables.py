@@ -7,9 +7,11 @@ what deserves a colour; prints nothing. Text that comes from a training process 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +29,8 @@ _SPANS = (
 )
 #: Who read the bytes, or from where, in words.
 _MEDIA = {"peer": "another host", "disk": "disk", "cache": "page cache"}
+#: Columns from which on a table of incidents has room for what had happened.
+_WIDE = 120
 NOTHING = "–"  # noqa: RUF001
 
 
@@ -209,26 +213,51 @@ def _ended_text(attempt: Document, job: Document) -> str:
     return cause_text(job["end"]) if is_newest and job.get("end") else unsteered or NOTHING
 
 
-def incidents_table(job: Document) -> Table:
+def incidents_table(job: Document) -> RenderableType:
     """Each failure and its recovery: seconds from the moment it was noticed, and the steps that were lost."""
-    table = _table("incidents (seconds after the failure was noticed)")
-    table.add_column("attempt", no_wrap=True)
-    table.add_column("failure", ratio=1)
-    for _, title in _SPANS:
-        table.add_column(title, justify="right")
-    table.add_column("steps lost", justify="right")
-    table.add_column("goes on after step", justify="right")
-    for incident in job["incidents"]:
-        who = f"{incident['worker']} " if incident["worker"] else ""
-        spans = incident["spans"]
-        table.add_row(
-            f"{incident['attempt']} → {value(incident['next_attempt'])}",
-            Text(who + cause_text(incident)),
-            *(NOTHING if spans[key] is None else f"{spans[key]:.2f}" for key, _ in _SPANS),
-            value(incident["lost_steps"]),
-            value(incident["plan_step"]),
-        )
-    return table
+    return _Incidents(job)
+
+
+@dataclass(frozen=True)
+class _Incidents:
+    """One table where there is room; else the numbers first, and below them what had happened."""
+
+    job: Document
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        is_wide = options.max_width >= _WIDE
+        yield self._table(is_wide)
+        if not is_wide:
+            for incident in self.job["incidents"]:
+                yield Text(f"{_attempts_of(incident)}  {_failure_of(incident)}")
+
+    def _table(self, has_failures: bool) -> Table:
+        table = _table("incidents (seconds after the failure was noticed)")
+        table.add_column("attempt", no_wrap=True)
+        if has_failures:
+            table.add_column("failure", ratio=1)
+        for _, title in _SPANS:
+            table.add_column(title, justify="right")
+        table.add_column("steps lost", justify="right")
+        table.add_column("goes on after step" if has_failures else "from step", justify="right")
+        for incident in self.job["incidents"]:
+            spans = incident["spans"]
+            table.add_row(
+                _attempts_of(incident),
+                *([Text(_failure_of(incident))] if has_failures else []),
+                *(NOTHING if spans[key] is None else f"{spans[key]:.2f}" for key, _ in _SPANS),
+                value(incident["lost_steps"]),
+                value(incident["plan_step"]),
+            )
+        return table
+
+
+def _attempts_of(incident: Document) -> str:
+    return f"{incident['attempt']} → {value(incident['next_attempt'])}"
+
+
+def _failure_of(incident: Document) -> str:
+    return (f"{incident['worker']} " if incident["worker"] else "") + cause_text(incident)
 
 
 def jobs_table(jobs: Sequence[Document], now_s: float) -> Table:

@@ -57,6 +57,8 @@ AGENT_SILENCE_S = 20.0
 SWEEP_INTERVAL_S = 0.02
 LEFT_OVER_TIMEOUT_S = 5.0
 
+SOCKET_DIRECTORY_PREFIX = "lastgood-"
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -214,8 +216,8 @@ def prepare_directory(settings: Settings) -> None:
     try:
         for name in ("", "outbox", "spool", "plans", "logs"):
             os.makedirs(settings.path(name), exist_ok=True)
-        with tempfile.TemporaryFile(dir=settings.worker_directory):
-            pass
+        with tempfile.TemporaryFile(dir=settings.worker_directory) as probe:
+            probe.write(b" ")  # a full disk lets an empty file be made
     except OSError as error:
         reason = "the state directory {} cannot be written: {}".format(settings.worker_directory, error.strerror)
         raise MisuseError("{}. Choose another one with --state-dir".format(reason)) from error
@@ -234,8 +236,9 @@ def lock_directory(settings: Settings) -> int:
                 settings.gang.worker, settings.worker_directory, holder
             )
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, "{}\n".format(os.getpid()).encode("ascii"), 0)
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without our pid in it
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, "{}\n".format(os.getpid()).encode("ascii"), 0)
     return descriptor
 
 
@@ -334,9 +337,7 @@ class Launcher:
         """Works until the run has ended or a signal asks to end; the exit status."""
         if not self._clear_left_over():
             return EXIT_COULD_NOT_TELL
-        self._write_worker()
         processes.adopt_orphans()
-        self._socket_directory = tempfile.mkdtemp(prefix="lastgood-", dir=_socket_parent())
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in (*SIGNALS, signal.SIGCHLD):
             if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
@@ -344,10 +345,19 @@ class Launcher:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._selector.register(wake_read, selectors.EVENT_READ)
         try:
+            self._make_socket_directory()
             self._hold_port()
             return self._loop(wake_read)
         finally:
             self._tear_down()
+
+    def _make_socket_directory(self) -> None:
+        """A new one, and the one of a launcher that was killed removed: nobody else ever would."""
+        former = str(read_json(self._settings.path("worker.json")).get("socket_directory", ""))
+        if os.path.basename(former).startswith(SOCKET_DIRECTORY_PREFIX):
+            shutil.rmtree(former, ignore_errors=True)
+        self._socket_directory = tempfile.mkdtemp(prefix=SOCKET_DIRECTORY_PREFIX, dir=_socket_parent())
+        self._write_worker()
 
     def _clear_left_over(self) -> bool:
         record = read_json(self._settings.path("trainer.json"))
@@ -378,7 +388,8 @@ class Launcher:
             self._agent.kill()
         for pid in processes.descendants(os.getpid()):
             processes.send_signal(pid, signal.SIGKILL)
-        shutil.rmtree(self._socket_directory, ignore_errors=True)
+        if self._socket_directory:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
         signal.set_wakeup_fd(-1)
 
     def _loop(self, wake: int) -> int:
@@ -682,7 +693,11 @@ class Launcher:
         self._port = HeldPort(self._settings.gang.host)
 
     def _write_worker(self) -> None:
-        document = {"highest_attempt": self._highest_attempt, "launcher_session": self._session}
+        document = {
+            "highest_attempt": self._highest_attempt,
+            "launcher_session": self._session,
+            "socket_directory": self._socket_directory,
+        }
         write_json(self._settings.path("worker.json"), document, is_durable=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ from worker_bench import Bench, environment_for_tests, read_lines, wait_until
 
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood_agent import processes
+from lastgood_agent.gang import gang_from_arguments
+from lastgood_agent.launcher import MisuseError, Settings, lock_directory
+from lastgood_agent.trainer import read_json
 
 SLEEPER = "time.sleep(600)\n"
 
@@ -126,6 +130,44 @@ def test_a_killed_launcher_takes_its_trainer_and_all_that_it_started_with_it(ben
     # then
     assert exited.signal == signal.SIGKILL
     assert exited.last_lines[-1] == "the launcher of worker/0 died, and this with it"
+
+
+def test_the_next_launcher_removes_the_socket_directory_that_a_killed_one_left(bench: Bench):
+    # given
+    command = bench.script(SLEEPER)
+    first = bench.launch(command)
+    bench.controller.desire_run(1)
+    bench.controller.running(1)
+    left = Path(read_json(str(bench.worker / "worker.json"))["socket_directory"])
+    os.kill(first.pid, signal.SIGKILL)
+    bench.controller.exited(1)
+    assert left.is_dir()
+
+    # when
+    bench.launch(command)
+    bench.controller.desire_run(2)
+    bench.controller.running(2)
+
+    # then
+    assert not left.exists()
+
+
+def test_a_launchers_lock_holds_on_a_full_disk_without_the_pid_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # given
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lastgood_agent.launcher.os.pwrite", full)
+    gang = gang_from_arguments("worker/0", 1, "127.0.0.1")
+    settings = Settings("127.0.0.1:1", "j", "j", str(tmp_path), gang, ("true",))
+
+    # when
+    lock = lock_directory(settings)
+
+    # then
+    with pytest.raises(MisuseError, match="pid unknown"):
+        lock_directory(settings)
+    os.close(lock)
 
 
 def test_the_next_launcher_says_hello_with_a_higher_session_and_never_starts_an_old_attempt_again(bench: Bench):

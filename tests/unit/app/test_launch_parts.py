@@ -1,5 +1,6 @@
 """What `lastgood launch` refuses before it starts anything, and how it treats its children."""
 
+import errno
 import os
 import signal
 import socket
@@ -45,6 +46,7 @@ def arguments(**changes) -> Namespace:
         ({"command": [sys.executable, "-u", "-X", "dev", "missing.py", "--x"]}, "the script missing.py does not exist"),
         ({"job": "My Job"}, "my-job would do"),
         ({"max_restarts": -1}, "0 or more, found -1"),
+        ({"workers": 100_000}, "at most 256 workers on one machine, found --workers 100000"),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_sentence(changes, sentence):
@@ -252,3 +254,26 @@ def test_children_die_with_a_launch_that_is_killed(launcher):
 
 def _parent(pid: int) -> int:
     return int(Path("/proc", str(pid), "stat").read_text().rpartition(") ")[2].split()[1])
+
+
+def test_what_a_former_child_of_that_name_printed_is_not_taken_for_this_ones(tmp_path):
+    (tmp_path / "one.log").write_text("of yesterday\n")
+    children = Children(tmp_path)
+    children.start("one", [sys.executable, "-c", "print('of today')"], dict(os.environ))
+
+    reaped(children)
+
+    assert children.last_lines("one") == ["of today"]
+
+
+def test_a_lock_holds_on_a_full_disk_without_the_pid_in_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lastgood_controller.rundir.os.pwrite", full)
+
+    rundir = take(tmp_path, "digits", 2)
+
+    with pytest.raises(RundirError, match="pid unknown"):
+        take(tmp_path, "digits", 2)
+    os.close(rundir.lock_fd)

@@ -21,8 +21,8 @@ from rich.console import Console
 from lastgood_controller import display, tables
 
 
-def shown(*renderables) -> str:
-    console = Console(file=io.StringIO(), width=200, color_system=None, highlight=False)
+def shown(*renderables, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     for renderable in renderables:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
@@ -185,3 +185,35 @@ def test_the_live_picture_lets_events_scroll_and_keeps_the_job_below():
     assert "the gate is open" in text
     assert "the controller died" in text
     assert "Ended" in text
+
+
+def test_a_narrow_terminal_gets_the_failures_below_the_numbers():
+    failed = incident(worker="worker/1", reason="WorkerExited", detail="its trainer ended with status 1")
+
+    lines = shown(tables.incidents_table(job(incidents=[failed])), width=80).splitlines()
+
+    assert lines[-1].endswith("worker/1 WorkerExited: its trainer ended with status 1")
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 5
+
+
+def test_a_terminal_that_went_away_ends_the_picture_and_not_the_run():
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    shows = display.LiveDisplay(Console(file=Gone(), force_terminal=True), 10.0)
+
+    with shows:
+        shows.update(job(), 100.0)
+        shows.show(entry(1))
+        shows.summarize([tables.header(job(phase="Ended"), 100.0)])
+
+
+def test_before_the_first_worker_the_live_picture_says_what_is_waited_for():
+    console = Console(file=io.StringIO(), force_terminal=True, width=150, height=40)
+
+    with display.LiveDisplay(console, 10.0):
+        pass
+
+    assert "waiting for the first worker" in console.file.getvalue()

@@ -264,3 +264,34 @@ def test_the_library_works_on_python_3_8_with_nothing_installed(checkpoints, pyt
     assert (imported.returncode, imported.stderr) == (0, "")
     assert [row["standing"] for row in json.loads(told.stdout)] == ["Bad", "Good"]
     assert (told.returncode, told.stderr, unknown.returncode) == (1, "", 2)
+
+
+def test_a_full_disk_below_the_output_gets_a_sentence_and_status_3(checkpoints):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "lastgood", "verify", str(checkpoints)]
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_that_is_started_with_closed_streams_works_all_the_same(checkpoints, closed):
+    command = f'exec "$0" -m lastgood verify "$1" {closed}'
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+
+    done = subprocess.run(["sh", "-c", command, sys.executable, checkpoints / "ckpt-1"], env=environment, timeout=60)
+
+    assert done.returncode == 0
+
+
+def test_a_locale_that_lacks_a_character_is_no_reason_to_fail(install):
+    install("drawing", WORKING.format(name="drawing", run="print('step \\u2013')"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *sys.path]), "PYTHONIOENCODING": "latin-1"}
+
+    command = [sys.executable, "-m", "lastgood", "drawing"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, b"step ?\n"), done.stderr

@@ -80,6 +80,7 @@ FRESH = Plan(PlanKind.FRESH, (), "every worker found the directory empty")
 
 CONNECTED = a_gang_in(1)
 TRAINING = a_gang_in(1, SAVED, a_save(W1, ordinal=4, step=40), VerifyAsked(TASK), Verified(WHOLE))
+TRAINS = a_gang_in(1, a_trainer(W1, 1))
 FAILED = a_gang_in(1, SAVED, AttemptFailed(1, KILLED), AttemptEnded(1))
 STOPPED = a_gang_in(1, SAVED, AttemptFailed(1, Failure(None, Cause(Reason.INTERRUPTED, "asked"), 1.0)), AttemptEnded(1))
 PLANNED = a_gang_in(1, SAVED, AttemptFailed(1, KILLED), AttemptEnded(1), an_attempt(2), PlanDecided(2, RESTORE))
@@ -113,7 +114,8 @@ LINES: list[tuple[Run | None, Event, str]] = [
     ),
     (CONNECTED, a_connection(W1, agent=2), "worker/1 has a new agent on here: no trainer yet"),
     (CONNECTED, a_connection(W1), "agent of worker/1 is back: no trainer yet"),
-    (CONNECTED, WorkerDisconnected(W1, 1), "agent of worker/1 is away; its trainer trains on"),
+    (CONNECTED, WorkerDisconnected(W1, 1), "agent of worker/1 is away"),
+    (TRAINS, WorkerDisconnected(W1, 1), "agent of worker/1 is away; its trainer trains on"),
     (CONNECTED, WorkerLost(W1, "silent for 15 s"), "worker/1 lost: silent for 15 s"),
     (CONNECTED, a_trainer(W1, 1), "worker/1 started attempt 1 (pid 77)"),
     (CONNECTED, exited(signal=9, reached_step=37), "worker/1 killed by SIGKILL at step 37"),

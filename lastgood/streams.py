@@ -1,0 +1,37 @@
+"""The standard streams as a command wants them: always there, and never a reason to fail because of a character.
+
+A service manager may start a command with a descriptor closed; what is opened next would take its number, and what is
+printed would land there. A locale may lack a character that a table is drawn with. Decides nothing about what is said.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from typing import IO
+
+
+def prepare() -> None:
+    """Opens /dev/null for each standard stream that is closed, and replaces what an encoding cannot say by `?`."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None and getattr(sys, name).errors == "strict":
+            reconfigure(errors="replace")
+
+
+def silence(stream: "IO[str]") -> None:
+    """Nobody takes what it is told any more: what is left in its buffer must not raise once more at the end."""
+    with suppress(OSError, ValueError):  # not a real file: nothing to silence
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(descriptor, stream.fileno())
+        finally:
+            os.close(descriptor)
