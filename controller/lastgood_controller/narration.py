@@ -104,7 +104,7 @@ def _narrate(run: Run, event: Event) -> str:
         case CheckpointsRemoved():
             return f"{event.worker} removed {_listed(map(_base, event.prefixes))}"
         case DirectoryListed():
-            return _listed_directory(event)
+            return _listed_directory(run, event)
         case AttemptOpened():
             return _attempt_opened(run, event)
         case PlanDecided():
@@ -231,8 +231,11 @@ def _verdict(run: Run, event: VerdictReached) -> str:
     return f"{name} Good: {agree}, read{reader} {_HOW_READ[verdict.medium]}"
 
 
-def _listed_directory(event: DirectoryListed) -> str:
+def _listed_directory(run: Run, event: DirectoryListed) -> str:
     found = event.listing.checkpoints
+    attempt = run.attempt_numbered(event.attempt)
+    if attempt is not None and attempt.plan is not None and not found:
+        return f"{event.worker} asks for what is newest in {event.listing.directory}"
     where = f"{event.worker} looked into {event.listing.directory}"
     if not found:
         return f"{where}: no checkpoint there"

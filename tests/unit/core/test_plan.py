@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lastgood.reasons import Reason
@@ -14,6 +16,7 @@ from lastgood_controller.model import (
     Policy,
     RunOpened,
     SaveId,
+    SeriesId,
     Trainer,
     TrainerChanged,
     TrainerPhase,
@@ -250,6 +253,7 @@ def test_a_plan_waits_for_the_verdict_on_the_last_save() -> None:
 def test_of_two_series_the_newest_step_that_both_have_is_planned() -> None:
     scene = Scene()
     scene.train_afresh()
+    scene.list_directory(series=EMA, directory="/e")
     for ordinal in (1, 2):
         scene.good_save(ordinal)
     scene.good_save(1, series=EMA, prefix="/e/ema-1", content=manifest({"e": 1}))
@@ -259,6 +263,64 @@ def test_of_two_series_the_newest_step_that_both_have_is_planned() -> None:
     scene.read()
 
     assert planned(scene) == ("restore", ["/d/ckpt-1", "/e/ema-1"])
+
+
+BEST = SeriesId(SERIES.signature, 1)
+
+
+@pytest.mark.parametrize("asks_by", [SERIES, SeriesId("", 0)], ids=["its checkpoint", "latest_checkpoint"])
+def test_a_series_that_the_script_only_writes_is_not_planned_and_holds_nothing_back(asks_by: SeriesId) -> None:
+    # given a script that keeps its best checkpoints elsewhere, and asks for the others only
+    scene = Scene()
+    scene.start()
+    scene.list_directory(series=asks_by)
+    for ordinal in (1, 2):
+        scene.good_save(ordinal)
+    scene.good_save(1, series=BEST, prefix="/best/ckpt-1")
+
+    # when the gang is restarted
+    scene.fail()
+    scene.read()
+    scene.read()
+
+    # then it goes on from the newest of those, and owes no proof of the best one
+    assert planned(scene) == ("restore", ["/d/ckpt-2"])
+    scene.start()
+    scene.receipts()
+    assert desired_state(scene.run, CHIEF).gate_open
+
+
+def test_a_series_without_a_step_does_not_keep_the_others_from_being_restored() -> None:
+    # given pretrained weights, adopted since the script asks for them first, and checkpoints of the run's own
+    scene = Scene()
+    scene.start()
+    scene.list_directory(replace(found(9), step=None, prefix="/p/model-9"), directory="/p", series=EMA)
+    scene.receipts()
+    scene.list_directory(series=SERIES)
+    scene.good_save(1)
+
+    # when the gang is restarted
+    scene.fail()
+    scene.read()
+    scene.read()
+
+    # then its own are what it goes on from
+    assert planned(scene) == ("restore", ["/d/ckpt-1"])
+
+
+def test_a_plan_for_whoever_asks_in_a_directory_is_no_start_of_what_is_saved_elsewhere() -> None:
+    # given a plan for latest_checkpoint's directory
+    scene = Scene()
+    scene.start()
+    content = manifest({"a": 1, "b": 2})
+    scene.list_directory(found(1, content=content), series=SeriesId("", 0))
+    scene.receipts()
+
+    # when something smaller is exported to another directory
+    export = scene.good_save(1, series=EMA, prefix="/export/variables", content=manifest({"e": 1}))
+
+    # then it has lost nothing
+    assert scene.told(export) == "Good"
 
 
 # ------------------------------------------------------------------------------------------------ the gate and receipts

@@ -61,6 +61,7 @@ class Calls:
         if not self._has_told_first_step:
             self._has_told_first_step = True
             session.guard.run("progress", self.tell_first_step)
+        session.has_called = session.restored > 0
         self.is_settled = plan is not None or not session.is_steering
 
     def pass_gate(self) -> None:

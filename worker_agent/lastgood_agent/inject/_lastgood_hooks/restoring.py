@@ -65,6 +65,7 @@ class Restoring:
             raise
         seconds = time.monotonic() - started_s
         self._session.restored += 1
+        self._session.restored_step = planned.step
         self._on_restored()
         outcome = run("receipt", lambda: self._receipts.tell(planned, save_path, status, seconds))
         if outcome.error:
@@ -123,7 +124,9 @@ class Restoring:
         """The planned series to restore instead of save_path; None: what the script asks for."""
         session = self._session
         prefix = "" if save_path is None else text_of(save_path) or ""
-        if not session.claim() or not session.is_steering or (prefix and session.book.has_saved_prefix(prefix)):
+        if not session.claim() or not session.is_steering or session.has_moved_on:
+            return None
+        if prefix and (session.book.has_saved_prefix(prefix) or self._is_something_else(saver, prefix)):
             return None
         directory = directory_of(prefix) if prefix else session.last_asked_directory or self._managed.get(saver, "")
         series = session.book.series_asked(_signature(saver._graph_view), directory)
@@ -135,11 +138,27 @@ class Restoring:
             session.outbox.write("left_alone", prefix=prefix)
         return planned
 
+    def _is_something_else(self, saver: Any, prefix: str) -> bool:
+        """Whether a script that has managers restores what none of them is for, before there is a plan: weights that
+        somebody else has trained, say. Where those lie, nothing newer may be looked for.
+        """
+        session = self._session
+        if (
+            session.state.plan is not None
+            or saver in self._managed
+            or not session.book.is_elsewhere(directory_of(prefix))
+        ):
+            return False
+        session.outbox.write("left_alone", prefix=prefix)
+        return True
+
     def answer_directory(self, checkpoint_dir: Any, found: Optional[str]) -> Optional[PlannedSeries]:
         """The planned series that lies in a directory, or belongs there; None: what TensorFlow found."""
         session = self._session
         directory = real_directory(os.fspath(checkpoint_dir))
-        if not session.claim() or not session.is_steering or session.book.has_saved_into(directory):
+        if not session.claim() or not session.is_steering or session.has_moved_on:
+            return None
+        if session.book.has_saved_into(directory):
             return None
         session.last_asked_directory = directory
         series = Series("", 0, directory)
@@ -149,7 +168,9 @@ class Restoring:
     def answer_manager(self, manager: Any, found: Optional[str]) -> Optional[PlannedSeries]:
         """The planned series that a manager should restore; None: what it found itself."""
         session = self._session
-        if not session.claim() or not session.is_steering or (found and session.book.has_saved_prefix(found)):
+        if not session.claim() or not session.is_steering or session.has_moved_on:
+            return None
+        if found and session.book.has_saved_prefix(found):
             return None
         directory = real_directory(os.fspath(manager._directory))
         if session.book.has_saved_into(directory):
