@@ -383,6 +383,36 @@ def test_a_first_step_without_a_restore_is_not_restored() -> None:
     assert failure(scene, 2) == (CHIEF, Reason.NOT_RESTORED)
 
 
+@pytest.mark.parametrize("sign", ["saves", "ends"])
+def test_a_gang_that_trains_without_a_restore_does_not_go_on_to_overwrite_its_checkpoints(sign: str) -> None:
+    # given a script that enters a call, and may restore afterwards
+    scene = restoring()
+    for worker in (CHIEF, OTHER):
+        scene.enter(worker)
+    before = failure(scene, 2)
+
+    # when it saves, or has done all that it wanted to do
+    if sign == "saves":
+        scene.save(1)
+    else:
+        scene.exit(CHIEF, code=0)
+        scene.exit(OTHER, code=0)
+
+    # then it is plain that it restores nothing
+    assert (before, failure(scene, 2)) == ((None, None), (CHIEF, Reason.NOT_RESTORED))
+    assert ended(scene) is None
+
+
+def test_a_script_that_saves_first_and_one_that_finds_nothing_left_to_do_are_well() -> None:
+    scene = restoring()
+    scene.save(1)
+    for worker in (CHIEF, OTHER):
+        scene.exit(worker, code=0)
+    scene.read()
+
+    assert failure(scene, 2) == (None, None)
+
+
 def test_receipts_of_an_attempt_that_lost_its_steering_are_evidence_only() -> None:
     scene = restoring()
 

@@ -27,6 +27,9 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ATTRIBUTES = "/.ATTRIBUTES/"
 RESTORED, LEFT, WRONG, FROM_CHIEF, UNCHECKED = "restored", "left", "wrong", "from chief", "unchecked"
 
+#: Variables that are born one after the other are told together, once none has come for so long.
+_LULL_S = 0.25
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -42,13 +45,18 @@ class Entry:
 
 @dataclass
 class Proof:
-    """What is known so far about one restored series. pending: keys by the node that has no live object yet."""
+    """What is known so far about one restored series.
+
+    pending: keys by the node that has no live object yet. late: how many keys those were when findings were last added.
+    """
 
     planned: PlannedSeries
     asked_prefix: str
     seconds: float
     findings: Dict[str, str] = field(default_factory=dict)
     pending: Dict[int, List[Entry]] = field(default_factory=dict)
+    late: int = 0
+    is_told: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class Receipts:
         self._late: weakref.WeakKeyDictionary[Any, Proof] = weakref.WeakKeyDictionary()
         self._behind: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._has_thread = False
+        #: Of the thread behind: what has findings that were not told yet.
+        self._untold: Dict[int, Proof] = {}
 
     def tell_error(self, planned: PlannedSeries, asked: Any, error: str, seconds: float) -> None:
         """Records that TensorFlow raised in a restore."""
@@ -150,7 +160,10 @@ class Receipts:
 
     def _run_behind(self) -> None:
         while True:
-            work = self._behind.get()
+            try:
+                work = self._behind.get(timeout=_LULL_S if self._untold else None)
+            except queue.Empty:
+                work = self._tell_untold
             try:
                 work()
             except Exception as error:  # a hook's body, on a thread of its own
@@ -158,9 +171,19 @@ class Receipts:
             del work
 
     def _judge_and_write(self, proof: Proof, snapshots: List[Snapshot], late: int) -> None:
-        for snapshot, verdict in zip(snapshots, _map_on_threads(self._judge, snapshots)):
-            proof.findings[snapshot.entry.key] = verdict
-        self._write(proof, late=late)
+        verdicts = _map_on_threads(self._judge, snapshots)
+        proof.findings.update(zip((snapshot.entry.key for snapshot in snapshots), verdicts))
+        proof.late = late
+        is_news = not proof.is_told or not late or WRONG in verdicts or LEFT in verdicts
+        self._untold[id(proof)] = proof
+        if is_news:
+            self._tell_untold()
+
+    def _tell_untold(self) -> None:
+        while self._untold:
+            _, proof = self._untold.popitem()
+            proof.is_told = True
+            self._write(proof, late=proof.late)
 
     def _sort_orphans(self, proof: Proof, coordinator: Any, orphans: List[Tuple[Entry, int]]) -> None:
         """Keys without a live object: either it is not born yet, or its place is taken by one that got no value."""
