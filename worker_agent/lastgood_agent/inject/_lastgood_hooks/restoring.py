@@ -139,16 +139,16 @@ class Restoring:
         return planned
 
     def _is_something_else(self, saver: Any, prefix: str) -> bool:
-        """Whether a script that has managers restores what none of them is for, before there is a plan: weights that
-        somebody else has trained, say. Where those lie, nothing newer may be looked for.
+        """Whether a script restores what is none of its checkpoints: the variables of a SavedModel that it loads, or,
+        before there is a plan, what none of its managers is for, such as weights that somebody else has trained. Where
+        those lie, nothing newer may be looked for.
         """
         session = self._session
-        if (
-            session.state.plan is not None
-            or saver in self._managed
-            or not session.book.is_elsewhere(directory_of(prefix))
-        ):
-            return False
+        if not is_of_saved_model(prefix):
+            if session.state.plan is not None or saver in self._managed:
+                return False
+            if not session.book.is_elsewhere(directory_of(prefix)):
+                return False
         session.outbox.write("left_alone", prefix=prefix)
         return True
 
@@ -193,6 +193,13 @@ class Restoring:
             is_vacant=bool(directory) and _is_vacant(directory),
             is_own=self._session.book.is_own(directory),
         )
+
+
+def is_of_saved_model(prefix: str) -> bool:
+    """True for the variables of a SavedModel."""
+    directory, name = os.path.split(prefix)
+    model, variables = os.path.split(directory)
+    return name == variables == "variables" and os.path.isfile(os.path.join(model, "saved_model.pb"))
 
 
 def _signature(graph_view: Any) -> str:
