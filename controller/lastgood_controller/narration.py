@@ -112,7 +112,7 @@ def _narrate(run: Run, event: Event) -> str:
         case ReceiptGiven():
             return _receipt(run, event)
         case CallEntered():
-            return f"{event.worker} entered {event.function} without having restored"
+            return _call_entered(run, event)
         case GateOpened():
             return f"gate of attempt {event.attempt} open: {_proof(run, event.attempt)}"
         case FirstStepDone():
@@ -229,6 +229,14 @@ def _verdict(run: Run, event: VerdictReached) -> str:
         return f"{name} Good: {agree}"
     reader = "" if verification is None else f" by {verification.reader}"
     return f"{name} Good: {agree}, read{reader} {_HOW_READ[verdict.medium]}"
+
+
+def _call_entered(run: Run, event: CallEntered) -> str:
+    attempt = run.attempt_numbered(event.attempt)
+    has_restored = attempt is not None and any(worker == event.worker for worker, _ in attempt.receipts)
+    if has_restored:
+        return f"{event.worker} stands at the gate, about to enter {event.function}"
+    return f"{event.worker} entered {event.function} without having restored"
 
 
 def _listed_directory(run: Run, event: DirectoryListed) -> str:

@@ -383,6 +383,64 @@ def test_a_first_step_without_a_restore_is_not_restored() -> None:
     assert failure(scene, 2) == (CHIEF, Reason.NOT_RESTORED)
 
 
+def restoring_two() -> Scene:
+    """Attempt 2 runs, its plan restores a checkpoint of each of two series, the gate is closed."""
+    scene = Scene()
+    scene.train_afresh()
+    scene.list_directory(series=EMA, directory="/e")
+    scene.good_save(1)
+    scene.good_save(1, series=EMA, prefix="/e/ema-1", content=manifest({"e": 1}))
+    scene.fail()
+    scene.read()
+    scene.read()
+    scene.start()
+    return scene
+
+
+def test_the_gate_does_not_wait_for_a_restore_that_comes_after_it() -> None:
+    # given a script that restores one series, makes a call, and restores the other one then
+    scene = restoring_two()
+    scene.receipts()
+    before = desired_state(scene.run, CHIEF).gate_open
+
+    # when every worker stands at that call
+    scene.enter(CHIEF)
+    one_stands = desired_state(scene.run, CHIEF).gate_open
+    scene.enter(OTHER)
+
+    # then the gate opens, and a wrong value in the other one still ends the attempt
+    assert (before, one_stands, desired_state(scene.run, CHIEF).gate_open) == (False, False, True)
+    attempt = scene.run.attempt
+    assert attempt is not None
+    assert attempt.plan is not None
+    late = next(each for each in attempt.plan.series if each != attempt.plan.series[0])
+    scene.receipt(
+        OTHER,
+        series=late.series,
+        prefix=late.prefixes[OTHER],
+        manifest_digest=late.manifest_digest,
+        wrong_value=("e",),
+    )
+    scene.wait(3)
+    assert failure(scene, 2) == (OTHER, Reason.RESTORED_WRONG)
+
+
+def test_a_member_that_stands_at_the_gate_with_less_than_the_others_is_named() -> None:
+    scene = restoring_two()
+    scene.receipts()
+    attempt = scene.run.attempt
+    assert attempt is not None
+    assert attempt.plan is not None
+    late = attempt.plan.series[1]
+    scene.receipt(CHIEF, series=late.series, prefix=late.prefixes[CHIEF], manifest_digest=late.manifest_digest)
+
+    scene.enter(CHIEF)
+    scene.enter(OTHER)
+    scene.wait(5.1)
+
+    assert failure(scene, 2) == (OTHER, Reason.NOT_RESTORED)
+
+
 @pytest.mark.parametrize("sign", ["saves", "ends"])
 def test_a_gang_that_trains_without_a_restore_does_not_go_on_to_overwrite_its_checkpoints(sign: str) -> None:
     # given a script that enters a call, and may restore afterwards

@@ -153,7 +153,19 @@ class Receipts:
 
     def _judge_behind(self, proof: Proof, snapshots: List[Snapshot]) -> None:
         late = sum(len(entries) for entries in proof.pending.values())
-        self._behind.put(lambda: self._judge_and_write(proof, snapshots, late))
+        self._do_behind(lambda: self._judge_and_write(proof, snapshots, late))
+
+    def after_told(self, body: Callable[[], None]) -> None:
+        """Runs a body behind the script's back, once all that was compared so far has been told."""
+
+        def tell_and_run() -> None:
+            self._tell_untold()
+            body()
+
+        self._do_behind(tell_and_run)
+
+    def _do_behind(self, body: Callable[[], None]) -> None:
+        self._behind.put(body)
         if not self._has_thread:
             self._has_thread = True
             threading.Thread(target=self._run_behind, name="lastgood-receipt", daemon=True).start()
