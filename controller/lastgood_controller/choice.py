@@ -5,8 +5,10 @@ the run knows no Good one, every member lists the directory that its script asks
 that all see is taken. Fresh: only when every member found nothing, or the script never asked. A directory with a
 checkpoint in it is never begun afresh; when none in it may be restored, the attempt fails and the run says why.
 
-With several series: one step that all of them have, the newest such; where none knows its step, the newest of each.
-A series without any Good checkpoint is left out: there is nothing of it to restore.
+With several series: one step that all of them have, the newest such; where none knows its step, the newest of each. One
+that knows no step is left out beside those that do: nothing tells which of its checkpoints belongs to theirs.
+A series without any Good checkpoint is left out: there is nothing of it to restore. So is one that the script only
+writes, such as its best checkpoints or an export: it would never be restored, and must hold nothing back.
 """
 
 from __future__ import annotations
@@ -16,7 +18,15 @@ from dataclasses import dataclass
 
 from lastgood.reasons import Reason
 from lastgood_controller import readers
-from lastgood_controller.lineage import ADOPTED, candidates, is_same_stream, line, streams
+from lastgood_controller.lineage import (
+    ADOPTED,
+    candidates,
+    directory_of,
+    is_same_stream,
+    line,
+    saved_directories,
+    streams,
+)
 from lastgood_controller.model import (
     Attempt,
     AttemptFailed,
@@ -61,18 +71,39 @@ def choose(run: Run, attempt: Attempt, now_s: float) -> Step:
 
 def targets_to_restore(run: Run) -> tuple[Checkpoint, ...]:
     """One Good checkpoint for each series, all of one step; () when there is none."""
-    lines = [[c for c in line(run, series) if c.verdict.standing is Standing.GOOD] for series in streams(run)]
+    restored = restored_streams(run)
+    lines = [[c for c in line(run, series) if c.verdict.standing is Standing.GOOD] for series in restored]
     lines = [good for good in lines if good]
     if len(lines) < 2:
         return tuple(good[0] for good in lines)
     steps = [{_step(run, c) for c in good} for good in lines]
     if all(each == {None} for each in steps):
         return tuple(good[0] for good in lines)
-    common = set.intersection(*steps) - {None}
+    lines = [good for good, each in zip(lines, steps, strict=True) if each != {None}]
+    common = set.intersection(*(each for each in steps if each != {None})) - {None}
     if not common:
         return ()
     newest = max(step for step in common if step is not None)
     return tuple(next(c for c in good if _step(run, c) == newest) for good in lines)
+
+
+def restored_streams(run: Run) -> tuple[SeriesId, ...]:
+    """The series that the script asks for, as far as any attempt has shown; all of them where none is known."""
+    known = streams(run)
+    return tuple(series for series in known if _is_asked_for(run, series)) or known
+
+
+def _is_asked_for(run: Run, series: SeriesId) -> bool:
+    """Whether a worker has restored it, or asked for it: by its directory, or else by its name, in a new directory."""
+    saved = {directory for each in streams(run) for directory in saved_directories(run, each)}
+    own = saved_directories(run, series)
+    for attempt in run.attempts:
+        if any(receipt.series == series for receipt in attempt.receipts.values()):
+            return True
+        for listing in (each for listings in attempt.listings.values() for each in listings):
+            if listing.directory in own or (listing.series == series and listing.directory not in saved):
+                return True
+    return False
 
 
 def _restore(run: Run, attempt: Attempt, targets: tuple[Checkpoint, ...], now_s: float) -> Step:
@@ -113,25 +144,14 @@ def _planned(run: Run, checkpoint: Checkpoint) -> PlannedSeries:
 
 def known_directories(run: Run, series: SeriesId) -> set[str]:
     """Every directory that a member has used for this series, in any attempt."""
-    saved = {
-        directory_of(report.prefix)
-        for save, checkpoint in run.checkpoints.items()
-        if is_same_stream(save.series, series)
-        for report in checkpoint.reports.values()
-    }
     listed = {
         listing.directory
         for attempt in run.attempts
         for listings in attempt.listings.values()
         for listing in listings
-        if is_same_stream(listing.series, series)
+        if listing.series == series
     }
-    return (saved | listed) - {""}
-
-
-def directory_of(prefix: str) -> str:
-    """The directory of a prefix; "" when it names none."""
-    return prefix.rpartition("/")[0]
+    return (saved_directories(run, series) | listed) - {""}
 
 
 def _step(run: Run, checkpoint: Checkpoint) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lastgood_controller import incidents, lineage
+from lastgood_controller import choice, incidents, lineage
 from lastgood_controller.codec import kind_of, to_document
 from lastgood_controller.journal import Entry, advance, attempt_of
 from lastgood_controller.model import (
@@ -90,8 +90,10 @@ def journal_entries(entries: Iterable[Entry]) -> Iterator[Document]:
 
 
 def last_good(run: Run) -> Checkpoint | None:
-    """The newest checkpoint of the current lineage that is Good and still there."""
-    return next((each for each in lineage.candidates(run) if each.verdict.standing is Standing.GOOD), None)
+    """The newest checkpoint of the current lineage that is Good and still there; of those that the script restores."""
+    targets = choice.targets_to_restore(run)
+    good = (each for each in lineage.candidates(run) if each.verdict.standing is Standing.GOOD)
+    return targets[0] if targets else next(good, None)
 
 
 def reached_step(run: Run, steps: Mapping[WorkerId, int] = _NO_STEPS) -> int | None:

@@ -155,6 +155,11 @@ def _missing_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Find
     if stepped:
         detail = "it made its first step without having restored the plan's checkpoint"
         yield Failure(stepped[0], Cause(Reason.NOT_RESTORED, detail), attempt.first_steps[stepped[0]])
+    for worker in late:
+        at_s = _trained_anyway_s(run, attempt, worker)
+        if at_s is not None:
+            detail = "it has trained and saved, or ended, without having restored the plan's checkpoint"
+            yield Failure(worker, Cause(Reason.NOT_RESTORED, detail), at_s)
     times = [receipt.at_s for receipt in attempt.receipts.values()] + list(attempt.entered.values())
     if not late or not times:
         return
@@ -168,6 +173,23 @@ def _missing_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Find
     who = f"{named(went)} began to train and" if went else named(late)
     detail = f"{who} did not prove within {limit_s:g} s to have restored the plan's checkpoint"
     yield Failure(late[0] if len(late) == 1 else None, Cause(Reason.NOT_RESTORED, detail), now_s)
+
+
+def _trained_anyway_s(run: Run, attempt: Attempt, worker: WorkerId) -> float | None:
+    """When it was plain that a worker which entered a call without a restore has no restore to come.
+
+    A call alone says little: many scripts make one to create their variables, and restore then.
+    """
+    entered_s, trainer = attempt.entered.get(worker), attempt.trainers.get(worker)
+    if entered_s is None:
+        return None
+    own = [
+        c.reports[worker] for c in run.checkpoints.values() if c.save.attempt == attempt.number and worker in c.reports
+    ]
+    saved = [report.at_s for report in own if report.at_s >= entered_s]
+    if trainer is not None and trainer.has_succeeded and not trainer.was_stopped and trainer.exited_s is not None:
+        saved.append(trainer.exited_s)
+    return min(saved, default=None)
 
 
 _CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (

@@ -27,6 +27,21 @@ def planned_for(attempt: Attempt, series: SeriesId) -> PlannedSeries | None:
     return exact or next((each for each in planned if is_same_stream(each.series, series)), None)
 
 
+def directory_of(prefix: str) -> str:
+    """The directory of a prefix; "" when it names none."""
+    return prefix.rpartition("/")[0]
+
+
+def saved_directories(run: Run, series: SeriesId) -> set[str]:
+    """Every directory into which a member has saved this series, in any attempt."""
+    return {
+        directory_of(report.prefix)
+        for save, checkpoint in run.checkpoints.items()
+        if save.series == series
+        for report in checkpoint.reports.values()
+    }
+
+
 def streams(run: Run) -> tuple[SeriesId, ...]:
     """Every series that attempts of this run have saved or were planned for, in a stable order."""
     numbers = {attempt.number for attempt in run.attempts}
@@ -49,7 +64,7 @@ def line(run: Run, series: SeriesId) -> tuple[Checkpoint, ...]:
         plan = attempts[number].plan
         if plan is None:
             continue
-        start = planned_for(attempts[number], series)
+        start = _start(run, attempts[number], series)
         if plan.kind is PlanKind.FRESH or start is None:
             break
         if start.save in run.checkpoints:
@@ -62,6 +77,15 @@ def line(run: Run, series: SeriesId) -> tuple[Checkpoint, ...]:
         if start.save.attempt not in attempts:
             break
     return tuple(found)
+
+
+def _start(run: Run, attempt: Attempt, series: SeriesId) -> PlannedSeries | None:
+    """What the attempt's plan says for a series. A wildcard is meant for what lies in its directories."""
+    start = planned_for(attempt, series)
+    if start is None or start.series == series:
+        return start
+    own = saved_directories(run, series)
+    return start if not own or own & set(start.directories) else None
 
 
 def candidates(run: Run) -> tuple[Checkpoint, ...]:

@@ -306,7 +306,10 @@ class FoundCheckpoint:
 
 @dataclass(frozen=True)
 class Listing:
-    """What one worker found in one directory; checkpoints newest first."""
+    """What one worker found in one directory that its script asks for; checkpoints newest first.
+
+    Once there is a plan nobody looks any more: then it says what is asked for, and no checkpoints.
+    """
 
     series: SeriesId
     directory: str
@@ -760,9 +763,7 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             attempt = run.attempt_numbered(event.attempt)
             if attempt is None:
                 return run
-            listing = replace(event.listing, at_s=at_s)
-            kept = tuple(old for old in attempt.listings.get(event.worker, ()) if old.directory != listing.directory)
-            return _with_attempt(run, replace(attempt, listings={**attempt.listings, event.worker: (*kept, listing)}))
+            return _with_attempt(run, _with_listing(attempt, event.worker, replace(event.listing, at_s=at_s)))
         case AttemptOpened():
             number = event.number
             attempt = Attempt(number=number, opened_s=at_s, addresses=event.addresses, steering=event.steering)
@@ -871,6 +872,17 @@ def _with_connection(run: Run, event: WorkerConnected, at_s: float) -> Run:
         gone = Trainer(phase=TrainerPhase.EXITED, attempt=attempt.number)
         run = _with_trainer_record(run, event.worker, gone, at_s)
     return _with_trainer_record(run, event.worker, event.trainer, at_s)
+
+
+def _with_listing(attempt: Attempt, worker: WorkerId, listing: Listing) -> Attempt:
+    known = attempt.listings.get(worker, ())
+    if attempt.plan is None:
+        kept = tuple(old for old in known if old.directory != listing.directory)
+    elif any((old.series, old.directory) == (listing.series, listing.directory) for old in known):
+        return attempt
+    else:
+        kept = known
+    return replace(attempt, listings={**attempt.listings, worker: (*kept, listing)})
 
 
 def _with_trainer(run: Run, worker: WorkerId, trainer: Trainer, next_address: str, at_s: float) -> Run:

@@ -109,7 +109,7 @@ def _narrate(run: Run, event: Event) -> str:
         case CheckpointsRemoved():
             return f"{event.worker} removed {_listed(map(_base, event.prefixes))}"
         case DirectoryListed():
-            return _listed_directory(event)
+            return _listed_directory(run, event)
         case AttemptOpened():
             return _attempt_opened(run, event)
         case PlanDecided():
@@ -117,7 +117,7 @@ def _narrate(run: Run, event: Event) -> str:
         case ReceiptGiven():
             return _receipt(run, event)
         case CallEntered():
-            return f"{event.worker} entered {event.function} without having restored"
+            return _call_entered(run, event)
         case GateOpened():
             return f"gate of attempt {event.attempt} open: {_proof(run, event.attempt)}"
         case FirstStepDone():
@@ -239,13 +239,28 @@ def _verdict(run: Run, event: VerdictReached) -> str:
     return f"{name} Good: {agree}, read{reader} {_HOW_READ[verdict.medium]}"
 
 
+<<<<<<< HEAD
 def _is_gone(verdict: Verdict) -> bool:
     """Nothing is wrong with it but that it is no longer there."""
     return bool(verdict.causes) and all(cause.reason is Reason.VANISHED for cause in verdict.causes)
 
 
 def _listed_directory(event: DirectoryListed) -> str:
+=======
+def _call_entered(run: Run, event: CallEntered) -> str:
+    attempt = run.attempt_numbered(event.attempt)
+    has_restored = attempt is not None and any(worker == event.worker for worker, _ in attempt.receipts)
+    if has_restored:
+        return f"{event.worker} stands at the gate, about to enter {event.function}"
+    return f"{event.worker} entered {event.function} without having restored"
+
+
+def _listed_directory(run: Run, event: DirectoryListed) -> str:
+>>>>>>> rev1
     found = event.listing.checkpoints
+    attempt = run.attempt_numbered(event.attempt)
+    if attempt is not None and attempt.plan is not None and not found:
+        return f"{event.worker} asks for what is newest in {event.listing.directory}"
     where = f"{event.worker} looked into {event.listing.directory}"
     if not found:
         return f"{where}: no checkpoint there"

@@ -33,7 +33,7 @@ from lastgood_controller.model import (
     WorkerId,
     WorkerLost,
 )
-from lastgood_controller.receipts import lacking
+from lastgood_controller.receipts import lacking, stand_alike
 from lastgood_controller.step import Step as Step
 from lastgood_controller.step import named
 
@@ -263,6 +263,6 @@ def _next_in_attempt(run: Run, attempt: Attempt, now_s: float) -> Step:
     if attempt.plan.kind is PlanKind.FRESH:
         return _one(GateOpened(attempt.number))
     late = lacking(run, attempt)
-    if late:
+    if late and not stand_alike(run, attempt):
         return Step(waiting=f"for {named(late)} to restore the plan's checkpoint")
     return _one(GateOpened(attempt.number))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lastgood.reasons import Reason
 from lastgood_controller.lineage import is_same_stream
-from lastgood_controller.model import Attempt, Cause, PlannedSeries, Receipt, Run, WorkerId
+from lastgood_controller.model import Attempt, Cause, PlannedSeries, Receipt, Run, SeriesId, WorkerId
 from lastgood_controller.step import named
 
 
@@ -31,6 +31,7 @@ def lacking(run: Run, attempt: Attempt) -> tuple[WorkerId, ...]:
     return tuple(m for m in run.members if any(receipt_for(attempt, m, each) is None for each in planned))
 
 
+<<<<<<< HEAD
 def is_proven(run: Run, attempt: Attempt) -> bool:
     """Whether every member has proven what the attempt's plan says; a fresh plan leaves nothing to prove."""
     if attempt.plan is None or lacking(run, attempt):
@@ -48,6 +49,25 @@ def restored_otherwise(run: Run, attempt: Attempt) -> Cause | None:
             if cause is not None and cause.reason is Reason.RESTORED_WRONG:
                 return Cause(cause.reason, f"in attempt {attempt.number}, {worker}: {cause.detail}")
     return None
+=======
+def stand_alike(run: Run, attempt: Attempt) -> bool:
+    """Whether every member has proven the same part of the plan, and stands at its first call since.
+
+    The rest is then of series that the script restores later, or not at all: nobody can wait for their receipts, since
+    the script does not go on until the gate is open.
+    """
+    planned = attempt.plan.series if attempt.plan is not None else ()
+    proven: set[frozenset[SeriesId]] = set()
+    for member in run.members:
+        found = [(each, receipt_for(attempt, member, each)) for each in planned]
+        given = [(each, receipt) for each, receipt in found if receipt is not None]
+        if not given or any(objection(receipt, each) is not None for each, receipt in given):
+            return False
+        if attempt.entered.get(member, 0.0) < max(receipt.at_s for _, receipt in given):
+            return False
+        proven.add(frozenset(each.series for each, _ in given))
+    return len(proven) == 1
+>>>>>>> rev1
 
 
 def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:

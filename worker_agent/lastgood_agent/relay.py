@@ -504,7 +504,10 @@ class Relay:
     # -- what the script asks for
 
     def _answer_asked(self) -> None:
-        """Lists each directory that was asked for while the controller wants to know; forgets what is answered."""
+        """Lists each directory that was asked for while the controller wants to know.
+
+        Where it has its plan already, nobody needs to look: what the script asks for is told all the same.
+        """
         desired = self._desired
         if desired is None:
             return
@@ -512,7 +515,7 @@ class Relay:
             if fact.attempt < desired.attempt or (fact.attempt == desired.attempt and desired.HasField("plan")):
                 if fact.name not in self._listing_now:
                     del self._asked[fact.name]
-                    self._forget(fact)
+                    self._report_listing(fact, [])
             elif fact.attempt == desired.attempt and desired.listing_wanted and fact.name not in self._listing_now:
                 self._listing_now.add(fact.name)
                 self._start(self._list(fact))
@@ -529,9 +532,13 @@ class Relay:
         finally:
             self._asked.pop(fact.name, None)
             self._listing_now.discard(fact.name)
+        self._report_listing(fact, found)
+
+    def _report_listing(self, fact: Fact, found: list[pb.FoundCheckpoint]) -> None:
         report = facts.new_report(self._worker, fact)
-        series = fact.series.to_proto()
-        report.directory_listed.CopyFrom(pb.DirectoryListed(series=series, directory=directory, checkpoints=found))
+        directory = fact.series.directory or facts.bounded(fact.body.get("directory"))
+        listed = pb.DirectoryListed(series=fact.series.to_proto(), directory=directory, checkpoints=found)
+        report.directory_listed.CopyFrom(listed)
         self._send(report, is_kept=False, fact=fact)
 
     # -- is there anything left to say?

@@ -167,6 +167,45 @@ def test_pretrained_weights_are_left_alone_and_a_call_without_a_restore_is_told(
     assert read_outcome(tmp_path)["step"] == STEPS
 
 
+def test_weights_of_somebody_else_are_no_question_for_the_newest_that_lies_there(
+    tf_python: str, trained: Trained, tmp_path: Path, agents: Agents
+) -> None:
+    # given a script with a manager, that restores a pretrained model before it asks for its own checkpoints
+    shutil.copytree(trained.root / "ck", tmp_path / "pretrained")
+    for source in (tmp_path / "pretrained").glob("ckpt-*"):
+        source.rename(source.with_name(source.name.replace("ckpt", "model")))
+    agent = agents(attempt=1)
+    agent.answer = lambda fact: agent.say(plan=FRESH) if fact["type"] == "asked" else None
+
+    # when nothing is planned yet
+    run(tf_python, tmp_path, tmp_path / "ck", "other", agent)
+
+    # then only the directory of its own is asked about
+    assert [fact["directory"] for fact in agent.facts("asked")] == [str(tmp_path / "ck")]
+    assert [fact["prefix"] for fact in agent.facts("left_alone")] == [str(tmp_path / "pretrained" / "model-1")]
+    # and what it saves without a step is told with that of the training
+    average = [fact for fact in agent.facts("saved") if fact["series"]["directory"] == str(tmp_path / "average")]
+    assert [fact["step"] for fact in average] == [STEPS]
+
+
+def test_what_a_script_restores_after_it_has_trained_is_its_own_affair(
+    tf_python: str, trained: Trained, tmp_path: Path, agents: Agents
+) -> None:
+    # given a worker that was steered to ckpt-1, saves into a directory of its own, and knows the plan
+    directory = trained.copy(tmp_path)
+    agent = agents(attempt=2)
+    steer(agent, plan_of(tmp_path, [{**trained.series, "directories": [str(directory)]}], str(directory / "ckpt-1")))
+
+    # when it restores the newest checkpoint of the gang at its end
+    run(tf_python, tmp_path, directory, "reload", agent)
+
+    # then it gets what every other worker gets
+    outcome = read_outcome(tmp_path)
+    assert (outcome["at_start"], outcome["restored"]) == (2, str(directory / "ckpt-2"))
+    assert {fact["prefix"] for fact in agent.facts("receipt")} == {str(directory / "ckpt-1")}
+    assert agent.facts("hook_failed") == agent.facts("steering_lost") == agent.facts("left_alone") == []
+
+
 def test_a_restore_that_raises_is_told_and_raises_all_the_same(
     tf_python: str, trained: Trained, tmp_path: Path, agents: Agents
 ) -> None:

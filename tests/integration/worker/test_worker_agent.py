@@ -279,6 +279,22 @@ def test_what_the_script_asks_for_is_listed_down_to_the_first_whole_checkpoint(b
     assert list(listed[empty].checkpoints) == []
 
 
+def test_what_a_script_asks_for_is_told_when_the_plan_is_known_too_and_nobody_looks(bench: Bench, checkpoint: str):
+    # given
+    directory = os.path.dirname(checkpoint)
+    start(bench, plan=planned(checkpoint, read_manifest(checkpoint).digest))
+    series = {"signature": "0123456789abcdef", "ordinal": 1, "directory": directory}
+
+    # when
+    write_fact(bench.worker / "outbox", 1, 1, {"type": "asked", "series": series, "directory": directory})
+    wait_until(lambda: bench.controller.of("directory_listed"), "what is asked for is told")
+
+    # then
+    (told,) = [report.directory_listed for report in bench.controller.of("directory_listed")]
+    found = (told.series.signature, told.series.ordinal, told.directory, list(told.checkpoints))
+    assert found == ("0123456789abcdef", 1, directory, [])
+
+
 def test_the_hooks_get_the_plan_once_its_manifest_is_written_and_the_gate_at_once(bench: Bench, checkpoint: str):
     # given
     digest = read_manifest(checkpoint).digest

@@ -192,10 +192,14 @@ class Scene:
         return " ".join([verdict.standing.value, *(cause.reason.value for cause in verdict.causes)])
 
     def list_directory(
-        self, *found: FoundCheckpoint, workers: Iterable[WorkerId] | None = None, directory: str = "/d"
+        self,
+        *found: FoundCheckpoint,
+        workers: Iterable[WorkerId] | None = None,
+        directory: str = "/d",
+        series: SeriesId = SERIES,
     ) -> None:
         for worker in workers or self.members:
-            self.fact(DirectoryListed(worker, self.number, Listing(SERIES, directory, found)))
+            self.fact(DirectoryListed(worker, self.number, Listing(series, directory, found)))
 
     def receipt(self, worker: WorkerId, **more: object) -> None:
         attempt = self.run.attempt

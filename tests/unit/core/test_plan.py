@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lastgood.reasons import Reason
@@ -14,6 +16,7 @@ from lastgood_controller.model import (
     Policy,
     RunOpened,
     SaveId,
+    SeriesId,
     Trainer,
     TrainerChanged,
     TrainerPhase,
@@ -250,6 +253,7 @@ def test_a_plan_waits_for_the_verdict_on_the_last_save() -> None:
 def test_of_two_series_the_newest_step_that_both_have_is_planned() -> None:
     scene = Scene()
     scene.train_afresh()
+    scene.list_directory(series=EMA, directory="/e")
     for ordinal in (1, 2):
         scene.good_save(ordinal)
     scene.good_save(1, series=EMA, prefix="/e/ema-1", content=manifest({"e": 1}))
@@ -259,6 +263,64 @@ def test_of_two_series_the_newest_step_that_both_have_is_planned() -> None:
     scene.read()
 
     assert planned(scene) == ("restore", ["/d/ckpt-1", "/e/ema-1"])
+
+
+BEST = SeriesId(SERIES.signature, 1)
+
+
+@pytest.mark.parametrize("asks_by", [SERIES, SeriesId("", 0)], ids=["its checkpoint", "latest_checkpoint"])
+def test_a_series_that_the_script_only_writes_is_not_planned_and_holds_nothing_back(asks_by: SeriesId) -> None:
+    # given a script that keeps its best checkpoints elsewhere, and asks for the others only
+    scene = Scene()
+    scene.start()
+    scene.list_directory(series=asks_by)
+    for ordinal in (1, 2):
+        scene.good_save(ordinal)
+    scene.good_save(1, series=BEST, prefix="/best/ckpt-1")
+
+    # when the gang is restarted
+    scene.fail()
+    scene.read()
+    scene.read()
+
+    # then it goes on from the newest of those, and owes no proof of the best one
+    assert planned(scene) == ("restore", ["/d/ckpt-2"])
+    scene.start()
+    scene.receipts()
+    assert desired_state(scene.run, CHIEF).gate_open
+
+
+def test_a_series_without_a_step_does_not_keep_the_others_from_being_restored() -> None:
+    # given pretrained weights, adopted since the script asks for them first, and checkpoints of the run's own
+    scene = Scene()
+    scene.start()
+    scene.list_directory(replace(found(9), step=None, prefix="/p/model-9"), directory="/p", series=EMA)
+    scene.receipts()
+    scene.list_directory(series=SERIES)
+    scene.good_save(1)
+
+    # when the gang is restarted
+    scene.fail()
+    scene.read()
+    scene.read()
+
+    # then its own are what it goes on from
+    assert planned(scene) == ("restore", ["/d/ckpt-1"])
+
+
+def test_a_plan_for_whoever_asks_in_a_directory_is_no_start_of_what_is_saved_elsewhere() -> None:
+    # given a plan for latest_checkpoint's directory
+    scene = Scene()
+    scene.start()
+    content = manifest({"a": 1, "b": 2})
+    scene.list_directory(found(1, content=content), series=SeriesId("", 0))
+    scene.receipts()
+
+    # when something smaller is exported to another directory
+    export = scene.good_save(1, series=EMA, prefix="/export/variables", content=manifest({"e": 1}))
+
+    # then it has lost nothing
+    assert scene.told(export) == "Good"
 
 
 # ------------------------------------------------------------------------------------------------ the gate and receipts
@@ -319,6 +381,94 @@ def test_a_first_step_without_a_restore_is_not_restored() -> None:
     scene.first_step(CHIEF)
 
     assert failure(scene, 2) == (CHIEF, Reason.NOT_RESTORED)
+
+
+def restoring_two() -> Scene:
+    """Attempt 2 runs, its plan restores a checkpoint of each of two series, the gate is closed."""
+    scene = Scene()
+    scene.train_afresh()
+    scene.list_directory(series=EMA, directory="/e")
+    scene.good_save(1)
+    scene.good_save(1, series=EMA, prefix="/e/ema-1", content=manifest({"e": 1}))
+    scene.fail()
+    scene.read()
+    scene.read()
+    scene.start()
+    return scene
+
+
+def test_the_gate_does_not_wait_for_a_restore_that_comes_after_it() -> None:
+    # given a script that restores one series, makes a call, and restores the other one then
+    scene = restoring_two()
+    scene.receipts()
+    before = desired_state(scene.run, CHIEF).gate_open
+
+    # when every worker stands at that call
+    scene.enter(CHIEF)
+    one_stands = desired_state(scene.run, CHIEF).gate_open
+    scene.enter(OTHER)
+
+    # then the gate opens, and a wrong value in the other one still ends the attempt
+    assert (before, one_stands, desired_state(scene.run, CHIEF).gate_open) == (False, False, True)
+    attempt = scene.run.attempt
+    assert attempt is not None
+    assert attempt.plan is not None
+    late = next(each for each in attempt.plan.series if each != attempt.plan.series[0])
+    scene.receipt(
+        OTHER,
+        series=late.series,
+        prefix=late.prefixes[OTHER],
+        manifest_digest=late.manifest_digest,
+        wrong_value=("e",),
+    )
+    scene.wait(3)
+    assert failure(scene, 2) == (OTHER, Reason.RESTORED_WRONG)
+
+
+def test_a_member_that_stands_at_the_gate_with_less_than_the_others_is_named() -> None:
+    scene = restoring_two()
+    scene.receipts()
+    attempt = scene.run.attempt
+    assert attempt is not None
+    assert attempt.plan is not None
+    late = attempt.plan.series[1]
+    scene.receipt(CHIEF, series=late.series, prefix=late.prefixes[CHIEF], manifest_digest=late.manifest_digest)
+
+    scene.enter(CHIEF)
+    scene.enter(OTHER)
+    scene.wait(5.1)
+
+    assert failure(scene, 2) == (OTHER, Reason.NOT_RESTORED)
+
+
+@pytest.mark.parametrize("sign", ["saves", "ends"])
+def test_a_gang_that_trains_without_a_restore_does_not_go_on_to_overwrite_its_checkpoints(sign: str) -> None:
+    # given a script that enters a call, and may restore afterwards
+    scene = restoring()
+    for worker in (CHIEF, OTHER):
+        scene.enter(worker)
+    before = failure(scene, 2)
+
+    # when it saves, or has done all that it wanted to do
+    if sign == "saves":
+        scene.save(1)
+    else:
+        scene.exit(CHIEF, code=0)
+        scene.exit(OTHER, code=0)
+
+    # then it is plain that it restores nothing
+    assert (before, failure(scene, 2)) == ((None, None), (CHIEF, Reason.NOT_RESTORED))
+    assert ended(scene) is None
+
+
+def test_a_script_that_saves_first_and_one_that_finds_nothing_left_to_do_are_well() -> None:
+    scene = restoring()
+    scene.save(1)
+    for worker in (CHIEF, OTHER):
+        scene.exit(worker, code=0)
+    scene.read()
+
+    assert failure(scene, 2) == (None, None)
 
 
 def test_receipts_of_an_attempt_that_lost_its_steering_are_evidence_only() -> None:

@@ -63,3 +63,22 @@ def test_directories_are_real_paths(tmp_path: Path) -> None:
 
     assert directory_of(str(tmp_path / "link" / "ckpt-1")) == str(tmp_path / "real")
     assert directory_of("gs://bucket/run/ckpt-1") == "gs://bucket/run"
+
+
+def test_what_the_script_asks_for_is_told_once() -> None:
+    book = SeriesBook()
+    asked = (Series("aa", 0, "/ck"), Series("aa", 0, "/ck"), Series("", 0, "/ck"), Series("aa", 1, "/best"))
+
+    assert [book.is_asked_first(each) for each in asked] == [True, False, True, True]
+
+
+def test_elsewhere_is_where_no_manager_writes_and_nothing_newest_was_asked_for() -> None:
+    book = SeriesBook()
+    without_managers = book.is_elsewhere("/pretrained")
+    book.add_managed("/ck/workertemp_1")
+    book.is_asked_first(Series("", 0, "/other"))
+
+    found = {each: book.is_elsewhere(each) for each in ("/pretrained", "/ck", "/ck/workertemp_1", "/other", "/c")}
+
+    assert not without_managers
+    assert found == {"/pretrained": True, "/ck": False, "/ck/workertemp_1": False, "/other": False, "/c": True}

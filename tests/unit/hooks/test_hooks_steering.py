@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from _lastgood_hooks.orders import Plan, PlannedSeries, read_state
+from _lastgood_hooks.restoring import is_of_saved_model
 from _lastgood_hooks.steering import Ask, select_series
 
 
@@ -89,3 +92,13 @@ def test_a_state_is_read_whole_or_refused() -> None:
                      "series": [{}]}, 7):  # fmt: skip
         with pytest.raises(ValueError, match="expected a plan"):
             read_state({**message, "plan": nonsense}, 3)
+
+
+def test_the_variables_of_a_saved_model_are_told_from_a_checkpoint_of_that_name(tmp_path: Path) -> None:
+    for name in ("model", "checkpoints"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"")
+
+    prefixes = ("model/variables/variables", "model/variables/ckpt-1", "checkpoints/variables/variables", "variables")
+
+    assert [is_of_saved_model(str(tmp_path / prefix)) for prefix in prefixes] == [True, False, False, False]

@@ -31,11 +31,11 @@ with strategy.scope():
 checkpoint = tf.train.Checkpoint(
     weight=weight, name=name, total=total, optimizer=optimizer, step=step, local=local, late=tf.Module()
 )
-write_directory = directory if rank == 0 else os.path.join(directory, f"workertemp_{rank}")
+write_directory = directory if rank == 0 and how != "reload" else os.path.join(directory, f"workertemp_{rank}")
 manager = tf.train.CheckpointManager(checkpoint, write_directory, max_to_keep=2)
 
 restored = None
-if how == "latest":
+if how in ("latest", "reload"):
     restored = tf.train.latest_checkpoint(directory)
     if restored:
         checkpoint.restore(restored)
@@ -50,6 +50,7 @@ elif how == "other":
     other = tf.train.Checkpoint(weight=tf.Variable(tf.zeros((64, 8))))
     restored = os.path.join(os.path.dirname(directory), "pretrained", "model-1")
     other.restore(restored)
+    tf.train.latest_checkpoint(directory)
 if not hasattr(checkpoint.late, "born"):
     with strategy.scope():
         checkpoint.late.born = tf.Variable([7.0, 8.0], trainable=False)
@@ -75,6 +76,12 @@ while int(step.numpy()) < steps:
     train_step(tf.constant(0.001 * (at + 1)))
     if (at + 1) % 2 == 0:
         saved.append(manager.save())
+
+if how == "other":
+    other.save(os.path.join(os.path.dirname(directory), "average", "model"))
+if how == "reload":  # as a script does that evaluates the newest checkpoint, on a worker that keeps none of its own
+    restored = tf.train.latest_checkpoint(directory)
+    checkpoint.restore(restored)
 
 if outcome:
     values = [v.numpy() for v in (weight, step, checkpoint.late.born, optimizer.variables[2])]

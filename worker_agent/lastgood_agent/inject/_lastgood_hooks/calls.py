@@ -20,10 +20,14 @@ class GateStayedShutError(Exception):
 
 
 class Calls:
-    """The hook of Function.__call__."""
+    """The hook of Function.__call__.
 
-    def __init__(self, session: Session) -> None:
+    after_receipts: runs a body once every receipt of what was restored so far has been written.
+    """
+
+    def __init__(self, session: Session, after_receipts: Callable[[Callable[[], None]], None]) -> None:
         self._session = session
+        self._after_receipts = after_receipts
         self._views: list[Any] = []
         self._passed = 0
         self._has_told_entering = False
@@ -46,6 +50,8 @@ class Calls:
         if self._views:
             session.guard.run("progress", self._find_step)
         if self._session.restored > self._passed:
+            if not _is_open(state):
+                self._after_receipts(lambda: self.tell_entering(function))
             session.guard.run("gate", self.pass_gate, session.settings.gate_s + session.settings.body_s)
             self._passed = session.restored
         elif self._must_tell_entering(state):
@@ -61,6 +67,7 @@ class Calls:
         if not self._has_told_first_step:
             self._has_told_first_step = True
             session.guard.run("progress", self.tell_first_step)
+        session.has_called = session.restored > 0
         self.is_settled = plan is not None or not session.is_steering
 
     def pass_gate(self) -> None:
@@ -73,7 +80,7 @@ class Calls:
             raise GateStayedShutError("the gate did not open within {:g} s; going on".format(session.settings.gate_s))
 
     def tell_entering(self, function: Any) -> None:
-        """Records that a function is entered although nothing was restored."""
+        """Records that a function is entered: nothing was restored, or everything that will be before it returns."""
         self._session.outbox.write("call_entered", function=str(getattr(function, "_name", function))[:200])
 
     def tell_first_step(self) -> None:

@@ -22,9 +22,9 @@ class Hooks:
 
     def __init__(self, settings: Settings) -> None:
         self.session = Session(settings)
-        self.calls = Calls(self.session)
-        self.saving = Saving(self.session)
         self.receipts = Receipts(self.session, self.receipt_lost)
+        self.calls = Calls(self.session, self.receipts.after_told)
+        self.saving = Saving(self.session)
         self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle)
         self.rotation = Rotation(self.session)
 

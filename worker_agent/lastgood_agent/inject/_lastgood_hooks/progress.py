@@ -69,6 +69,10 @@ class Progress:
     def knows_step_variable(self) -> bool:
         return self._read_step is not None
 
+    def read(self) -> Optional[int]:
+        """The step as it is now, whatever reading it costs; None while unknown."""
+        return self._read_step() if self._read_step is not None else None
+
     def enter(self) -> None:
         """A call begins."""
         self._cells[_ENTERED] += 1

@@ -30,6 +30,9 @@ _ATTRIBUTES = "/.ATTRIBUTES/"
 LARGEST_UNTOLD = 64
 RESTORED, LEFT, WRONG, FROM_CHIEF, UNCHECKED = "restored", "left", "wrong", "from chief", "unchecked"
 
+#: Variables that are born one after the other are told together, once none has come for so long.
+_LULL_S = 0.25
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -47,7 +50,11 @@ class Entry:
 class Proof:
     """What is known so far about one restored series.
 
+<<<<<<< HEAD
     pending: keys by the node that has no live object yet. untold: how many findings no receipt has told yet.
+=======
+    pending: keys by the node that has no live object yet. late: how many keys those were when findings were last added.
+>>>>>>> rev1
     """
 
     planned: PlannedSeries
@@ -55,8 +62,13 @@ class Proof:
     seconds: float
     findings: Dict[str, str] = field(default_factory=dict)
     pending: Dict[int, List[Entry]] = field(default_factory=dict)
+<<<<<<< HEAD
     is_told: bool = False
     untold: int = 0
+=======
+    late: int = 0
+    is_told: bool = False
+>>>>>>> rev1
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,8 @@ class Receipts:
         self._late: weakref.WeakKeyDictionary[Any, Proof] = weakref.WeakKeyDictionary()
         self._behind: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._has_thread = False
+        #: Of the thread behind: what has findings that were not told yet.
+        self._untold: Dict[int, Proof] = {}
 
     def tell_error(self, planned: PlannedSeries, asked: Any, error: str, seconds: float) -> None:
         """Records that TensorFlow raised in a restore."""
@@ -151,14 +165,29 @@ class Receipts:
 
     def _judge_behind(self, proof: Proof, snapshots: List[Snapshot]) -> None:
         late = sum(len(entries) for entries in proof.pending.values())
-        self._behind.put(lambda: self._judge_and_write(proof, snapshots, late))
+        self._do_behind(lambda: self._judge_and_write(proof, snapshots, late))
+
+    def after_told(self, body: Callable[[], None]) -> None:
+        """Runs a body behind the script's back, once all that was compared so far has been told."""
+
+        def tell_and_run() -> None:
+            self._tell_untold()
+            body()
+
+        self._do_behind(tell_and_run)
+
+    def _do_behind(self, body: Callable[[], None]) -> None:
+        self._behind.put(body)
         if not self._has_thread:
             self._has_thread = True
             threading.Thread(target=self._run_behind, name="lastgood-receipt", daemon=True).start()
 
     def _run_behind(self) -> None:
         while True:
-            work = self._behind.get()
+            try:
+                work = self._behind.get(timeout=_LULL_S if self._untold else None)
+            except queue.Empty:
+                work = self._tell_untold
             try:
                 work()
             except Exception as error:  # a hook's body, on a thread of its own
@@ -167,12 +196,27 @@ class Receipts:
 
     def _judge_and_write(self, proof: Proof, snapshots: List[Snapshot], late: int) -> None:
         verdicts = _map_on_threads(self._judge, snapshots)
+<<<<<<< HEAD
         is_first = not proof.is_told
         proof.findings.update((snapshot.entry.key, verdict) for snapshot, verdict in zip(snapshots, verdicts))
         proof.untold += len(snapshots)
         if is_first or late == 0 or proof.untold >= LARGEST_UNTOLD or WRONG in verdicts or LEFT in verdicts:
             proof.is_told, proof.untold = True, 0
             self._write(proof, late=late)
+=======
+        proof.findings.update(zip((snapshot.entry.key for snapshot in snapshots), verdicts))
+        proof.late = late
+        is_news = not proof.is_told or not late or WRONG in verdicts or LEFT in verdicts
+        self._untold[id(proof)] = proof
+        if is_news:
+            self._tell_untold()
+
+    def _tell_untold(self) -> None:
+        while self._untold:
+            _, proof = self._untold.popitem()
+            proof.is_told = True
+            self._write(proof, late=proof.late)
+>>>>>>> rev1
 
     def _sort_orphans(self, proof: Proof, coordinator: Any, orphans: List[Tuple[Entry, int]]) -> None:
         """Keys without a live object: either it is not born yet, or its place is taken by one that got no value."""

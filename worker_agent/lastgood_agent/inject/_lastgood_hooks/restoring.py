@@ -65,6 +65,7 @@ class Restoring:
             raise
         seconds = time.monotonic() - started_s
         self._session.restored += 1
+        self._session.restored_step = planned.step
         self._on_restored()
         outcome = run("receipt", lambda: self._receipts.tell(planned, save_path, status, seconds))
         if outcome.error:
@@ -123,7 +124,9 @@ class Restoring:
         """The planned series to restore instead of save_path; None: what the script asks for."""
         session = self._session
         prefix = "" if save_path is None else text_of(save_path) or ""
-        if not session.claim() or not session.is_steering or (prefix and session.book.has_saved_prefix(prefix)):
+        if not session.claim() or not session.is_steering or session.has_moved_on:
+            return None
+        if prefix and (session.book.has_saved_prefix(prefix) or self._is_something_else(saver, prefix)):
             return None
         directory = directory_of(prefix) if prefix else session.last_asked_directory or self._managed.get(saver, "")
         series = session.book.series_asked(_signature(saver._graph_view), directory)
@@ -135,11 +138,27 @@ class Restoring:
             session.outbox.write("left_alone", prefix=prefix)
         return planned
 
+    def _is_something_else(self, saver: Any, prefix: str) -> bool:
+        """Whether a script restores what is none of its checkpoints: the variables of a SavedModel that it loads, or,
+        before there is a plan, what none of its managers is for, such as weights that somebody else has trained. Where
+        those lie, nothing newer may be looked for.
+        """
+        session = self._session
+        if not is_of_saved_model(prefix):
+            if session.state.plan is not None or saver in self._managed:
+                return False
+            if not session.book.is_elsewhere(directory_of(prefix)):
+                return False
+        session.outbox.write("left_alone", prefix=prefix)
+        return True
+
     def answer_directory(self, checkpoint_dir: Any, found: Optional[str]) -> Optional[PlannedSeries]:
         """The planned series that lies in a directory, or belongs there; None: what TensorFlow found."""
         session = self._session
         directory = real_directory(os.fspath(checkpoint_dir))
-        if not session.claim() or not session.is_steering or session.book.has_saved_into(directory):
+        if not session.claim() or not session.is_steering or session.has_moved_on:
+            return None
+        if session.book.has_saved_into(directory):
             return None
         session.last_asked_directory = directory
         series = Series("", 0, directory)
@@ -149,7 +168,9 @@ class Restoring:
     def answer_manager(self, manager: Any, found: Optional[str]) -> Optional[PlannedSeries]:
         """The planned series that a manager should restore; None: what it found itself."""
         session = self._session
-        if not session.claim() or not session.is_steering or (found and session.book.has_saved_prefix(found)):
+        if not session.claim() or not session.is_steering or session.has_moved_on:
+            return None
+        if found and session.book.has_saved_prefix(found):
             return None
         directory = real_directory(os.fspath(manager._directory))
         if session.book.has_saved_into(directory):
@@ -172,6 +193,13 @@ class Restoring:
             is_vacant=bool(directory) and _is_vacant(directory),
             is_own=self._session.book.is_own(directory),
         )
+
+
+def is_of_saved_model(prefix: str) -> bool:
+    """True for the variables of a SavedModel."""
+    directory, name = os.path.split(prefix)
+    model, variables = os.path.split(directory)
+    return name == variables == "variables" and os.path.isfile(os.path.join(model, "saved_model.pb"))
 
 
 def _signature(graph_view: Any) -> str:

@@ -76,6 +76,8 @@ class Saving:
         session = self._session
         session.book.add_saved(prefix)
         step, save_counter = read_counters(saver._graph_view)
+        if step is None:  # an average of the weights, an export: the step of the training that it belongs to
+            step = session.progress.read()
         session.outbox.write(
             "saved",
             series=series.to_json(),

@@ -53,6 +53,7 @@ class SeriesBook:
         self._saves: Dict[Tuple[str, int], int] = {}
         self._prefixes: Set[str] = set()
         self._managed: Set[str] = set()
+        self._told: Set[Series] = set()
 
     def begin_save(self, signature: str, directory: str) -> Tuple[Series, int]:
         """The series of a save that begins, and its ordinal from 1: counted whether or not the save succeeds."""
@@ -76,6 +77,19 @@ class SeriesBook:
         with self._lock:
             rank = _rank(self._asked.setdefault(signature, []), directory) if directory else 0
             return Series(signature, rank, directory)
+
+    def is_asked_first(self, asked: Series) -> bool:
+        """True when this was not asked before: once is enough to tell what the script restores."""
+        with self._lock:
+            is_new = asked not in self._told
+            self._told.add(asked)
+            return is_new
+
+    def is_elsewhere(self, directory: str) -> bool:
+        """True when this process's managers write to other places, and it never asked what is newest there."""
+        with self._lock:
+            known = self._managed | {asked.directory for asked in self._told if not asked.signature}
+            return bool(self._managed) and not any((each + "/").startswith(directory + "/") for each in known)
 
     def has_saved_prefix(self, prefix: str) -> bool:
         """True when what lies there was saved by this very process."""

@@ -26,7 +26,8 @@ class Session:
     """The shared state of the hooks of one process.
 
     is_claimed: this is the gang's process. is_lost: steering has failed here, nothing is steered any more.
-    restored: how many restores were steered. replicas, is_chief: set when the strategy is made.
+    restored: how many restores were steered, restored_step: the plan's step of the last one. has_called: a tf.function
+    call has returned since. replicas, is_chief: set when the strategy is made.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,6 +40,8 @@ class Session:
         self.is_claimed = False
         self.is_lost = False
         self.restored = 0
+        self.restored_step: Optional[int] = None
+        self.has_called = False
         self.replicas = 1
         self.is_chief = settings.worker.startswith("chief/")
         self.has_strategy = False
@@ -70,13 +73,25 @@ class Session:
     def is_steering(self) -> bool:
         return self.is_claimed and self.settings.steering and not self.is_lost and self.state.steering
 
+    @property
+    def has_moved_on(self) -> bool:
+        """True once training has left the restored step behind: what it asks for from then on is its own affair.
+
+        Every worker of a gang is past that point at the same place of the script, whether it saves or not.
+        """
+        if not self.has_called:
+            return False
+        step = self.progress.read()
+        return step is None or step != self.restored_step
+
     def plan(self, asked: Series, directory: str, via: str) -> Optional[Plan]:
-        """The plan. Where none is known yet, says that the script asks and waits; None: steering was switched off.
+        """The plan. Says that the script asks, and waits where none is known yet; None: steering was switched off.
 
         Raises NoPlanError after plan_s.
         """
-        if self.state.plan is None:
+        if self.book.is_asked_first(asked):
             self.outbox.write("asked", series=asked.to_json(), directory=directory, via=via)
+        if self.state.plan is None:
             self.channel.wait_for(_has_answer, self.settings.plan_s)
         state = self.state
         if state.plan is None and state.steering:
