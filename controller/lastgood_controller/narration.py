@@ -239,14 +239,11 @@ def _verdict(run: Run, event: VerdictReached) -> str:
     return f"{name} Good: {agree}, read{reader} {_HOW_READ[verdict.medium]}"
 
 
-<<<<<<< HEAD
 def _is_gone(verdict: Verdict) -> bool:
     """Nothing is wrong with it but that it is no longer there."""
     return bool(verdict.causes) and all(cause.reason is Reason.VANISHED for cause in verdict.causes)
 
 
-def _listed_directory(event: DirectoryListed) -> str:
-=======
 def _call_entered(run: Run, event: CallEntered) -> str:
     attempt = run.attempt_numbered(event.attempt)
     has_restored = attempt is not None and any(worker == event.worker for worker, _ in attempt.receipts)
@@ -256,7 +253,6 @@ def _call_entered(run: Run, event: CallEntered) -> str:
 
 
 def _listed_directory(run: Run, event: DirectoryListed) -> str:
->>>>>>> rev1
     found = event.listing.checkpoints
     attempt = run.attempt_numbered(event.attempt)
     if attempt is not None and attempt.plan is not None and not found:

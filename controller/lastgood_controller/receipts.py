@@ -31,7 +31,6 @@ def lacking(run: Run, attempt: Attempt) -> tuple[WorkerId, ...]:
     return tuple(m for m in run.members if any(receipt_for(attempt, m, each) is None for each in planned))
 
 
-<<<<<<< HEAD
 def is_proven(run: Run, attempt: Attempt) -> bool:
     """Whether every member has proven what the attempt's plan says; a fresh plan leaves nothing to prove."""
     if attempt.plan is None or lacking(run, attempt):
@@ -49,7 +48,8 @@ def restored_otherwise(run: Run, attempt: Attempt) -> Cause | None:
             if cause is not None and cause.reason is Reason.RESTORED_WRONG:
                 return Cause(cause.reason, f"in attempt {attempt.number}, {worker}: {cause.detail}")
     return None
-=======
+
+
 def stand_alike(run: Run, attempt: Attempt) -> bool:
     """Whether every member has proven the same part of the plan, and stands at its first call since.
 
@@ -67,7 +67,6 @@ def stand_alike(run: Run, attempt: Attempt) -> bool:
             return False
         proven.add(frozenset(each.series for each, _ in given))
     return len(proven) == 1
->>>>>>> rev1
 
 
 def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:

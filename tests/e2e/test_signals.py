@@ -70,28 +70,6 @@ def test_a_killed_launch_takes_everything_with_it(launch: Start, tmp_path: Path)
     run.signal(signal.SIGKILL)
 
     assert wait_until_gone(tmp_path, STOP_LIMIT_S) == []
-<<<<<<< HEAD
-=======
-
-
-def test_the_state_directory_of_a_killed_launch_can_be_used_again(
-    launch: Start, training: Training, reference: Reference
-) -> None:
-    command = training.command(steps=30, save_every=5, pace=0.03, hold_at=20)
-
-    first = launch(command, workers=1)
-    first.wait_for_good(10)
-    first.signal(signal.SIGKILL)
-    first.finish(STOP_LIMIT_S)
-    training.go_on(20)
-    second = launch(command, workers=1, again=True)
-    done = second.finish()
-
-    assert done.status == 0, done.output
-    attempts = second.job()["attempts"]
-    assert [attempt["plan"]["kind"] for attempt in attempts] == ["fresh", "restore"]
-    assert attempts[1]["plan"]["step"] in (10, 15, 20)
-    assert_trained_truly(training, reference(1), steps=30, workers=1)
 
 
 def test_a_launch_under_nohup_outlives_its_terminal(launch: Start, tmp_path: Path) -> None:
@@ -116,4 +94,3 @@ def test_events_that_cannot_be_written_any_more_do_not_end_the_run(launch: Start
 
     assert done.status == 0, done.output
     assert done.output.count("cannot write events to /dev/full: No space left on device") == 1
->>>>>>> rev2

@@ -45,13 +45,8 @@ CHANNEL_OPTIONS = (
 REFUSALS = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 )
-<<<<<<< HEAD
 #: FAILED_PRECONDITION may mean our session, which a new subscription mends. After this many in a row it means the
 #: report, or, of a subscription, that a newer launcher speaks for this worker: no session of ours will be heard again.
-=======
-#: FAILED_PRECONDITION may mean our session, which a new subscription mends. After this many in a row it is the report,
-#: or, of a subscription, that a newer launcher speaks for this worker: no session of ours will ever be heard again.
->>>>>>> rev3
 MAX_FENCES = 4
 
 

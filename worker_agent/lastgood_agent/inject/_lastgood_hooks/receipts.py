@@ -26,8 +26,6 @@ from .variables import PER_WORKER, SUM, children_of, descendants_of, kind_of, lo
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ATTRIBUTES = "/.ATTRIBUTES/"
 
-#: Variables that are born one by one do not get a receipt each.
-LARGEST_UNTOLD = 64
 RESTORED, LEFT, WRONG, FROM_CHIEF, UNCHECKED = "restored", "left", "wrong", "from chief", "unchecked"
 
 #: Variables that are born one after the other are told together, once none has come for so long.
@@ -50,11 +48,7 @@ class Entry:
 class Proof:
     """What is known so far about one restored series.
 
-<<<<<<< HEAD
-    pending: keys by the node that has no live object yet. untold: how many findings no receipt has told yet.
-=======
     pending: keys by the node that has no live object yet. late: how many keys those were when findings were last added.
->>>>>>> rev1
     """
 
     planned: PlannedSeries
@@ -62,13 +56,8 @@ class Proof:
     seconds: float
     findings: Dict[str, str] = field(default_factory=dict)
     pending: Dict[int, List[Entry]] = field(default_factory=dict)
-<<<<<<< HEAD
-    is_told: bool = False
-    untold: int = 0
-=======
     late: int = 0
     is_told: bool = False
->>>>>>> rev1
 
 
 @dataclass(frozen=True)
@@ -196,14 +185,6 @@ class Receipts:
 
     def _judge_and_write(self, proof: Proof, snapshots: List[Snapshot], late: int) -> None:
         verdicts = _map_on_threads(self._judge, snapshots)
-<<<<<<< HEAD
-        is_first = not proof.is_told
-        proof.findings.update((snapshot.entry.key, verdict) for snapshot, verdict in zip(snapshots, verdicts))
-        proof.untold += len(snapshots)
-        if is_first or late == 0 or proof.untold >= LARGEST_UNTOLD or WRONG in verdicts or LEFT in verdicts:
-            proof.is_told, proof.untold = True, 0
-            self._write(proof, late=late)
-=======
         proof.findings.update(zip((snapshot.entry.key for snapshot in snapshots), verdicts))
         proof.late = late
         is_news = not proof.is_told or not late or WRONG in verdicts or LEFT in verdicts
@@ -216,7 +197,6 @@ class Receipts:
             _, proof = self._untold.popitem()
             proof.is_told = True
             self._write(proof, late=proof.late)
->>>>>>> rev1
 
     def _sort_orphans(self, proof: Proof, coordinator: Any, orphans: List[Tuple[Entry, int]]) -> None:
         """Keys without a live object: either it is not born yet, or its place is taken by one that got no value."""
