@@ -285,8 +285,9 @@ def test_a_plan_knows_every_directory_that_a_member_has_used() -> None:
 
 
 def two_series() -> Scene:
-    """Attempt 1 saves two series, both at the steps 10 and 20."""
+    """Attempt 1 saves two series that its script asks for, both at the steps 10 and 20."""
     scene = training()
+    scene.list_directory(series=EMA, directory="/e")
     for ordinal in (1, 2):
         scene.good_save(ordinal)
         scene.good_save(ordinal, series=EMA, prefix=f"/e/ema-{ordinal}", content=manifest({"e": ordinal}))
