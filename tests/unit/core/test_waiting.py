@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lastgood.reasons import Reason
+from lastgood_controller.desired import TrainerAction, desired_state
 from lastgood_controller.model import (
     Plan,
     PlanDecided,
@@ -148,6 +149,31 @@ def test_whoever_wants_a_run_to_end_does_not_wait_for_its_last_verdict() -> None
     scene.ask_stop()
 
     assert (before, end_reason(scene)) == (None, Reason.FINISHED)
+
+
+# ------------------------------------------------------------------------------------------------------- what is told
+
+
+def test_a_stop_before_the_first_attempt_ends_the_run_and_tells_whoever_has_come() -> None:
+    scene = Scene(connect=False)
+    scene.connect(CHIEF)
+
+    scene.ask_stop()
+
+    order = desired_state(scene.run, CHIEF)
+    assert (end_reason(scene), order.action, order.end) == (Reason.INTERRUPTED, TrainerAction.STOP, scene.run.end)
+
+
+def test_nobody_lists_for_an_attempt_that_has_failed() -> None:
+    scene = Scene()
+    scene.start()
+    before = desired_state(scene.run, CHIEF)
+
+    scene.exit(OTHER, 1)
+
+    after = desired_state(scene.run, CHIEF)
+    assert (before.listing_wanted, after.listing_wanted) == (True, False)
+    assert (before.action, after.action) == (TrainerAction.RUN, TrainerAction.STOP)
 
 
 # ------------------------------------------------------------------------------------------------------------- whose
