@@ -1,7 +1,8 @@
 """`lastgood controller`: serves one state directory until it is told to stop.
 
 Ends with 0 after SIGTERM or SIGINT, 2 when it was started wrongly (the directory cannot be written or is in use, a port
-is taken), 3 when the directory's journal cannot be read or was taken away. What it says then is one sentence, never a traceback.
+is taken), 3 when the directory's journal cannot be read or was taken away. What it says then is one sentence, never a
+traceback.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ async def _serve(settings: Settings, store: Store, stopped: asyncio.Event) -> No
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
     try:
         await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return False
     return True
 

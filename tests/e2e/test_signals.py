@@ -123,7 +123,7 @@ def test_events_that_cannot_be_written_any_more_do_not_end_the_run(launch: Start
 def test_a_journal_that_is_removed_while_it_is_in_use_is_begun_anew_and_the_run_goes_on(
     launch: Start, tmp_path: Path
 ) -> None:
-    """The trainers of an attempt that nobody knows any more are stopped; launch shows the new journal from its start."""
+    """The trainers of an attempt that nobody knows any more are stopped; launch shows the new journal from 1 on."""
     again = tmp_path / "again"
     again.touch()
     once = f"import os, time; os.path.exists({str(again)!r}) and time.sleep(600)"
