@@ -44,6 +44,7 @@ class Following:
         self._address = address
         self._run_id = run_id
         self._after = after_sequence
+        self._opened_s: float | None = None
         self._wake = wake
         self._stopped = threading.Event()
         self._something_new = threading.Event()
@@ -64,6 +65,7 @@ class Following:
         client = JobClient(self._address)
         while not self._stopped.is_set():
             try:
+                self._begin_anew_where_the_journal_does(client)
                 for document in client.watch(self._run_id, self._after, True):
                     self._after = max(self._after, int(document["sequence"]))
                     self._deliver(Entry(document))
@@ -71,6 +73,13 @@ class Following:
             except ClientError:
                 pass  # away, or it does not know the run yet: ask again
             self._stopped.wait(_RETRY_S)
+
+    def _begin_anew_where_the_journal_does(self, client: JobClient) -> None:
+        """A controller whose journal was lost counts from 1 again; its run was opened at another time."""
+        opened_s = client.get_job(self._run_id)["opened_s"]
+        if self._opened_s not in (None, opened_s):
+            self._after = 0
+        self._opened_s = opened_s
 
     def _follow_job(self) -> None:
         client = JobClient(self._address)

@@ -168,7 +168,7 @@ def admit_hello(run: Run, hello: Hello) -> Admitted | Rejected:
             next_address=hello.next_address,
         ),
         trainer=hello.trainer,
-        highest_attempt=hello.highest_attempt,
+        highest_attempt=max(hello.highest_attempt, hello.trainer.attempt),
     )
     return Admitted(event if _says_anything_new(run, event) else None)
 

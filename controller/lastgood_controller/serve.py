@@ -1,7 +1,8 @@
 """`lastgood controller`: serves one state directory until it is told to stop.
 
 Ends with 0 after SIGTERM or SIGINT, 2 when it was started wrongly (the directory cannot be written or is in use, a port
-is taken), 3 when the directory's journal cannot be read. What it says then is one sentence, never a traceback.
+is taken), 3 when the directory's journal cannot be read or was taken away. What it says then is one sentence, never a
+traceback.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from lastgood_controller.store import Store, StoreError
 log = logging.getLogger(__name__)
 
 ADDRESS_FILE = "controller.json"
+
+#: How often a controller looks whether its journal is still where it was.
+PLACE_LOOK_S = 1.0
 
 EXIT_STOPPED, EXIT_MISUSED, EXIT_UNREADABLE = 0, 2, 3
 
@@ -128,12 +132,21 @@ async def _serve(settings: Settings, store: Store, stopped: asyncio.Event) -> No
                 f"state in {settings.state_dir}",
                 flush=True,
             )
-        await stopped.wait()
+        while not await _is_set_within(stopped, PLACE_LOOK_S):
+            store.check_place()
     finally:
         endings = [server.stop()]
         if metrics_server is not None:
             endings.append(asyncio.to_thread(metrics_server.stop))
         await asyncio.gather(*endings)
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _start_metrics(metrics: Metrics, listen: tuple[str, int]) -> MetricsServer:

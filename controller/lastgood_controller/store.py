@@ -204,6 +204,8 @@ class Store(StoreReader):
     def __init__(self, directory: Path, engine: sa.Engine, lock_descriptor: int) -> None:
         super().__init__(directory, engine)
         self._lock_descriptor = lock_descriptor
+        self._path = directory / DATABASE_NAME
+        self._identity = _identity_of(self._path)
         self._writer = engine.connect().execution_options(writes=True)
         with self._writer.begin():
             self._last_sequence: int = self._writer.execute(sa.select(sa.func.max(_JOURNAL.c.sequence))).scalar() or 0
@@ -232,6 +234,11 @@ class Store(StoreReader):
         self._writer.close()
         super().close()
         os.close(self._lock_descriptor)
+
+    def check_place(self) -> None:
+        """Raises StoreError when the database is not where it was: what is written to it then, nobody finds again."""
+        if _identity_of(self._path) != self._identity:
+            raise StoreError(f"the journal at {self._path} was removed or replaced while it was in use")
 
     def append(self, run_id: str, events: Sequence[tuple[Event, str | None]], at_s: float) -> tuple[Recorded, ...]:
         """Records events, each with its report's id or None, in one transaction: all of them, or none.
@@ -288,6 +295,15 @@ class Store(StoreReader):
             self._writer.execute(sa.update(_RUNS).where(_RUNS.c.run_id == run_id).values(ended_s=None))
         elif isinstance(event, RunEnded):
             self._writer.execute(sa.update(_RUNS).where(_RUNS.c.run_id == run_id).values(ended_s=at_s))
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _row(sequence: int, run_id: str, at_s: float, event: Event, report_id: str | None, body: str) -> dict[str, Any]:

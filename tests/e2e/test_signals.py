@@ -94,3 +94,25 @@ def test_events_that_cannot_be_written_any_more_do_not_end_the_run(launch: Start
 
     assert done.status == 0, done.output
     assert done.output.count("cannot write events to /dev/full: No space left on device") == 1
+
+
+def test_a_journal_that_is_removed_while_it_is_in_use_is_begun_anew_and_the_run_goes_on(
+    launch: Start, tmp_path: Path
+) -> None:
+    """The trainers of an attempt that nobody knows any more are stopped; launch shows the new journal from 1 on."""
+    again = tmp_path / "again"
+    again.touch()
+    once = f"import os, time; os.path.exists({str(again)!r}) and time.sleep(600)"
+    run = launch((sys.executable, "-c", once))
+    run.wait_for("TrainerChanged", count=2)
+
+    again.unlink()
+    for file in run.state_dir.glob("controller.db*"):
+        file.unlink()
+    done = run.finish()
+
+    assert done.status == 0, done.output
+    assert "attempt 2 opened" in done.output
+    job = run.job()
+    assert (job["end"]["reason"], [attempt["number"] for attempt in job["attempts"]]) == ("Finished", [2])
+    assert wait_until_gone(tmp_path, 1.0) == []

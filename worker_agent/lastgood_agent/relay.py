@@ -330,7 +330,7 @@ class Relay:
             ),
             job=self._config.job,
             members=[_worker_message(member) for member in self._config.gang.members],
-            highest_attempt=int(self._hello.get("highest_attempt") or 0),
+            highest_attempt=max(int(self._hello.get("highest_attempt") or 0), int(self._trainer.get("attempt") or 0)),
             next_address=self._next_address,
             trainer=self._trainer_state(),
             host=str(self._hello.get("host") or ""),

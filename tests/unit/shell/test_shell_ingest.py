@@ -309,3 +309,13 @@ def test_members_are_named_in_full_only_when_they_are_few() -> None:
     assert isinstance(rejected, Rejected)
     assert "worker/7 and 92 more" in rejected.message
     assert MEMBERS == (W0, W1)
+
+
+def test_the_attempt_of_a_trainer_that_runs_is_never_opened_again() -> None:
+    running = a_trainer(W0, 4).trainer
+
+    admitted = admit_hello(a_run(), a_hello(trainer=running, highest_attempt=0))
+
+    assert isinstance(admitted, Admitted)
+    assert isinstance(admitted.event, WorkerConnected)
+    assert admitted.event.highest_attempt == 4

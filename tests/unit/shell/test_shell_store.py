@@ -273,3 +273,16 @@ def test_a_name_means_the_live_run_before_an_ended_one_and_then_the_newest() -> 
     assert choose_run((old,), "") == old
     assert choose_run((old, live), "") is None
     assert choose_run((old,), "other") is None
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_a_journal_that_is_taken_away_is_noticed(store: Store, what: str) -> None:
+    path = store.directory / DATABASE_NAME
+    store.check_place()
+
+    path.rename(path.with_name("elsewhere"))
+    if what == "replaced":
+        path.touch()
+
+    with pytest.raises(StoreError, match="was removed or replaced while it was in use"):
+        store.check_place()
