@@ -365,14 +365,26 @@ def test_what_an_attempt_saved_before_it_was_found_to_have_restored_wrongly_is_n
     before = scene.told(save)
 
     scene.receipt(OTHER, left_at_initial=("slot",))
+    at_once = scene.told(save)
     scene.stop_rest()
     scene.read()
 
     attempt = scene.run.attempt
     assert attempt is not None
     assert attempt.plan is not None
-    assert (before, scene.told(save)) == ("Good", "Bad RestoredWrong")
+    assert (before, at_once, scene.told(save)) == ("Good", "Bad RestoredWrong", "Bad RestoredWrong")
     assert (attempt.number, [each.save for each in attempt.plan.series]) == (3, [SaveId(SERIES, 1, 1)])
+
+
+def test_receipts_of_an_attempt_without_steering_do_not_speak_against_what_all_its_members_saved() -> None:
+    scene = restoring()
+    scene.lose_steering(OTHER)
+    for worker in scene.members:
+        scene.receipt(worker, left_at_initial=("slot",))
+
+    save = scene.good_save(1, prefix="/d/ckpt-2", step=20)
+
+    assert scene.told(save) == "Good"
 
 
 def test_a_worker_that_saved_nothing_and_ended_well_is_no_saver() -> None:
