@@ -248,7 +248,7 @@ class Launch:
             signal.signal(number, self._take_signal)
 
     def _take_signal(self, number: int, _: object) -> None:
-        """A terminal that closes says so twice, by its shell and by the kernel: that is no second, impatient request."""
+        """A terminal that closes says so twice, by its shell and by the kernel: that is no impatience."""
         if number != signal.SIGHUP or number not in self._signals:
             self._signals.append(number)
 
