@@ -245,7 +245,12 @@ class Launch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # as nohup asks
-            signal.signal(number, lambda received, _: self._signals.append(received))
+            signal.signal(number, self._take_signal)
+
+    def _take_signal(self, number: int, _: object) -> None:
+        """A terminal that closes says so twice, by its shell and by the kernel: that is no impatience."""
+        if number != signal.SIGHUP or number not in self._signals:
+            self._signals.append(number)
 
     def _read_controller_file(self) -> None:
         """Takes the addresses once the controller that we started serves; another one's word does not count."""

@@ -238,7 +238,7 @@ class Store(StoreReader):
     def check_place(self) -> None:
         """Raises StoreError when the database is not where it was: what is written to it then, nobody finds again."""
         if _identity_of(self._path) != self._identity:
-            raise StoreError(f"the journal at {self._path} was removed or replaced while it was in use")
+            raise StoreError(f"the journal at {self._path} was removed, emptied or replaced while it was in use")
 
     def append(self, run_id: str, events: Sequence[tuple[Event, str | None]], at_s: float) -> tuple[Recorded, ...]:
         """Records events, each with its report's id or None, in one transaction: all of them, or none.
@@ -298,12 +298,12 @@ class Store(StoreReader):
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another one of the same name; None where there is none."""
+    """What tells a file from another one of the same name; None where there is none, or nothing in it."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if found.st_size else None
 
 
 def _row(sequence: int, run_id: str, at_s: float, event: Event, report_id: str | None, body: str) -> dict[str, Any]:

@@ -116,3 +116,18 @@ def test_a_journal_that_is_removed_while_it_is_in_use_is_begun_anew_and_the_run_
     job = run.job()
     assert (job["end"]["reason"], [attempt["number"] for attempt in job["attempts"]]) == ("Finished", [2])
     assert wait_until_gone(tmp_path, 1.0) == []
+
+
+def test_a_terminal_that_closes_and_says_so_twice_still_lets_the_run_end_in_order(
+    launch: Start, tmp_path: Path
+) -> None:
+    run = launch((sys.executable, SCRIPTS / "idle.py"), workers=1)
+    run.wait_for("TrainerChanged")
+
+    run.signal(signal.SIGHUP)
+    run.wait_for("StopAsked")
+    run.signal(signal.SIGHUP)
+    done = run.finish(STOP_LIMIT_S)
+
+    assert done.status == 128 + signal.SIGHUP, done.output
+    assert run.job()["end"]["reason"] == "Interrupted"

@@ -275,14 +275,17 @@ def test_a_name_means_the_live_run_before_an_ended_one_and_then_the_newest() -> 
     assert choose_run((old,), "other") is None
 
 
-@pytest.mark.parametrize("what", ["removed", "replaced"])
+@pytest.mark.parametrize("what", ["removed", "emptied", "replaced"])
 def test_a_journal_that_is_taken_away_is_noticed(store: Store, what: str) -> None:
     path = store.directory / DATABASE_NAME
     store.check_place()
 
-    path.rename(path.with_name("elsewhere"))
+    if what == "emptied":
+        os.truncate(path, 0)
+    else:
+        path.rename(path.with_name("elsewhere"))
     if what == "replaced":
-        path.touch()
+        path.write_text("another one")
 
-    with pytest.raises(StoreError, match="was removed or replaced while it was in use"):
+    with pytest.raises(StoreError, match="was removed, emptied or replaced while it was in use"):
         store.check_place()
