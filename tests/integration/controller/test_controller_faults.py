@@ -317,14 +317,21 @@ def test_misuse_is_answered_with_one_sentence_and_status_2(controller: Controlle
         2,
         "expected --listen as HOST:PORT, such as 127.0.0.1:0, found 'here'",
     )
-    assert refused_start(tmp_path / "new", "--gate-s", "-1") == (2, "expected 0 or more for --gate-s")
+    assert refused_start(tmp_path / "new", "--gate-s", "-1") == (
+        2,
+        "expected 0 or more, and a number that ends, for --gate-s",
+    )
 
 
 def test_a_journal_that_cannot_be_read_is_status_3(state_dir: Path) -> None:
     state_dir.mkdir()
     (state_dir / "controller.db").write_bytes(b"something else" * 1_000)
     status, line = refused_start(state_dir)
-    assert (status, line) == (3, f"could not open the journal at {state_dir}/controller.db: file is not a database")
+    assert (status, line) == (
+        3,
+        f"could not open the journal at {state_dir}/controller.db: file is not a database; "
+        "move it away with its -wal, and the run begins with the checkpoints that the script finds",
+    )
 
 
 def test_it_says_where_it_serves_and_stops_in_order_while_streams_are_open(state_dir: Path, start: Start) -> None:
