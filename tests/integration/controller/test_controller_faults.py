@@ -329,8 +329,10 @@ def test_a_journal_that_cannot_be_read_is_status_3(state_dir: Path) -> None:
     status, line = refused_start(state_dir)
     assert (status, line) == (
         3,
-        f"could not open the journal at {state_dir}/controller.db: file is not a database; "
-        "move it away with its -wal, and the run begins with the checkpoints that the script finds",
+        (
+            f"could not open the journal at {state_dir}/controller.db: file is not a database; "
+            "move it away with its -wal, and the run begins with the checkpoints that the script finds"
+        ),
     )
 
 
