@@ -11,7 +11,10 @@ from collections.abc import Mapping
 
 from lastgood.manifest import OBJECT_GRAPH_KEY, Kind, Manifest, ManifestEntry
 from lastgood.reasons import Reason
-from lastgood_controller.model import Cause, WorkerId
+from lastgood_controller.model import (
+    Cause,
+    WorkerId,
+)
 from lastgood_controller.step import named
 
 

@@ -18,6 +18,11 @@ from dataclasses import dataclass
 
 from lastgood.reasons import Reason
 from lastgood_controller import readers
+from lastgood_controller.events import (
+    AttemptFailed,
+    PlanDecided,
+    VerifyAsked,
+)
 from lastgood_controller.lineage import (
     ADOPTED,
     candidates,
@@ -29,14 +34,12 @@ from lastgood_controller.lineage import (
 )
 from lastgood_controller.model import (
     Attempt,
-    AttemptFailed,
     Cause,
     Checkpoint,
     Failure,
     FoundCheckpoint,
     Listing,
     Plan,
-    PlanDecided,
     PlanKind,
     PlannedSeries,
     Purpose,
@@ -45,7 +48,6 @@ from lastgood_controller.model import (
     SaveReport,
     SeriesId,
     Standing,
-    VerifyAsked,
     WorkerId,
 )
 from lastgood_controller.step import Step, named

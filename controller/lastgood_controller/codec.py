@@ -1,7 +1,8 @@
 """Events as JSON documents and back, for the journal.
 
-Generic over the dataclasses of `model` by their type hints, so that a new event needs no line here. Strict: what it
-does not understand is a `CodecError`, never a guess, since a journal that is read wrongly is a decision made wrongly.
+Generic over the dataclasses of `events` and `model` by their type hints, so that a new event needs no line here.
+Strict: what it does not understand is a `CodecError`, never a guess, since a journal that is read wrongly is a decision
+made wrongly.
 A field that a document lacks takes its default: that is how an older journal is read by a newer controller.
 
 The forms: a dataclass is an object of its fields, an enum its value, a tuple a list, a worker `"worker/1"`. A mapping
@@ -18,8 +19,12 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from lastgood_controller import model
-from lastgood_controller.model import Event, WorkerId
+from lastgood_controller.events import (
+    Event,
+)
+from lastgood_controller.model import (
+    WorkerId,
+)
 
 #: Version of the forms above. Part of every body; another one is refused.
 VERSION = 1
@@ -162,7 +167,7 @@ def _scalar_decoder(scalar: type) -> _Decoder:
 
 
 def _dataclass_decoder(dataclass_type: type) -> _Decoder:
-    hints = get_type_hints(dataclass_type, vars(model))
+    hints = get_type_hints(dataclass_type)
     declared = {each.name: each for each in fields(dataclass_type)}
     required = {name for name, each in declared.items() if each.default is MISSING and each.default_factory is MISSING}
 

@@ -4,7 +4,9 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 
 from lastgood.command import Command
-from lastgood_controller.model import Policy
+from lastgood_controller.model import (
+    Policy,
+)
 
 _POLICY_HELP = {
     "gather_s": "how long to wait for every member of the gang before the first attempt",

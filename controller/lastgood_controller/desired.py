@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from lastgood_controller.model import Attempt, End, Plan, Run, Task, WorkerId
+from lastgood_controller.model import (
+    Attempt,
+    End,
+    Plan,
+    Run,
+    Task,
+    WorkerId,
+)
 
 
 class TrainerAction(str, Enum):

@@ -11,12 +11,14 @@ from typing import Any
 
 from lastgood_controller import choice, incidents, lineage
 from lastgood_controller.codec import kind_of, to_document
+from lastgood_controller.events import (
+    Event,
+)
 from lastgood_controller.journal import Entry, advance, attempt_of
 from lastgood_controller.model import (
     Attempt,
     Cause,
     Checkpoint,
-    Event,
     Failure,
     Plan,
     Receipt,

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lastgood.reasons import Reason
-from lastgood_controller.model import Attempt, Cause, Failure, PlanKind, Run, Trainer, TrainerPhase, WorkerId
+from lastgood_controller.model import (
+    Attempt,
+    Cause,
+    Failure,
+    PlanKind,
+    Run,
+    Trainer,
+    TrainerPhase,
+    WorkerId,
+)
 from lastgood_controller.receipts import lacking, objection, receipt_for
 from lastgood_controller.step import named
 

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lastgood.reasons import Reason
-from lastgood_controller.model import Attempt, PlanKind, Run, TrainerPhase, WorkerId
+from lastgood_controller.model import (
+    Attempt,
+    PlanKind,
+    Run,
+    TrainerPhase,
+    WorkerId,
+)
 
 
 @dataclass(frozen=True)

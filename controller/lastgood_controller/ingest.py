@@ -14,31 +14,35 @@ from enum import Enum
 from functools import cache
 from typing import Any, assert_never
 
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     CallEntered,
     CheckpointsRemoved,
     DirectoryListed,
     Fact,
     FirstStepDone,
     HookFailed,
-    Policy,
     ReceiptGiven,
     RestoreLeftAlone,
-    Run,
     RunOpened,
     SaveFailed,
     SaveReported,
-    Session,
     SteeringLost,
     StopAsked,
     StrategyMade,
-    Trainer,
     TrainerChanged,
     Verified,
     WorkerConnected,
     WorkerDisconnected,
-    WorkerId,
+)
+from lastgood_controller.fold import (
     apply,
+)
+from lastgood_controller.model import (
+    Policy,
+    Run,
+    Session,
+    Trainer,
+    WorkerId,
 )
 
 #: The longest text in any field: a traceback fits, a log file does not.

@@ -8,20 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptEnded,
     AttemptFailed,
     AttemptOpened,
     Event,
-    Run,
     RunOpened,
     SaveFailed,
     SaveReported,
     TrainerChanged,
     VerdictReached,
     VerifyAsked,
+)
+from lastgood_controller.fold import (
     apply,
     opened,
+)
+from lastgood_controller.model import (
+    Run,
 )
 
 

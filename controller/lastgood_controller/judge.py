@@ -17,6 +17,13 @@ from dataclasses import dataclass, replace
 from lastgood.manifest import Manifest
 from lastgood.reasons import Reason
 from lastgood_controller import agreement, readers, savers
+from lastgood_controller.events import (
+    Quarantined,
+    VerdictReached,
+)
+from lastgood_controller.fold import (
+    apply,
+)
 from lastgood_controller.lineage import ADOPTED, planned_for, predecessors
 from lastgood_controller.model import (
     Attempt,
@@ -24,7 +31,6 @@ from lastgood_controller.model import (
     Checkpoint,
     PlanKind,
     Purpose,
-    Quarantined,
     Receipt,
     Run,
     SaveId,
@@ -32,10 +38,8 @@ from lastgood_controller.model import (
     SeriesId,
     Standing,
     Verdict,
-    VerdictReached,
     Verification,
     WorkerId,
-    apply,
 )
 from lastgood_controller.receipts import is_proven, restored_otherwise
 from lastgood_controller.step import named

@@ -9,7 +9,15 @@ An attempt without a plan is passed through: it failed before it was told what t
 
 from __future__ import annotations
 
-from lastgood_controller.model import Attempt, Checkpoint, PlanKind, PlannedSeries, Run, SaveId, SeriesId
+from lastgood_controller.model import (
+    Attempt,
+    Checkpoint,
+    PlanKind,
+    PlannedSeries,
+    Run,
+    SaveId,
+    SeriesId,
+)
 
 #: The attempt number of checkpoints that no attempt of this run has written.
 ADOPTED = 0

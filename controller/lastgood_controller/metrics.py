@@ -18,18 +18,20 @@ from prometheus_client.registry import Collector
 
 from lastgood.reasons import Reason
 from lastgood_controller.documents import last_good
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptFailed,
     AttemptOpened,
     Event,
     HookFailed,
     ReceiptGiven,
-    Run,
     RunEnded,
     RunOpened,
-    Standing,
     SteeringLost,
     VerdictReached,
+)
+from lastgood_controller.model import (
+    Run,
+    Standing,
 )
 
 GOOD = "Good"

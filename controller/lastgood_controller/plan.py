@@ -14,24 +14,26 @@ from collections.abc import Iterable
 
 from lastgood.reasons import Reason
 from lastgood_controller import choice, judge, readers
-from lastgood_controller.failures import Look, describe, findings, first_failure
-from lastgood_controller.model import (
-    Attempt,
+from lastgood_controller.events import (
     AttemptEnded,
     AttemptFailed,
     AttemptOpened,
+    Decision,
+    GateOpened,
+    RunEnded,
+    WorkerLost,
+)
+from lastgood_controller.failures import Look, describe, findings, first_failure
+from lastgood_controller.model import (
+    Attempt,
     Cause,
     Checkpoint,
-    Decision,
     Failure,
-    GateOpened,
     PlanKind,
     Run,
-    RunEnded,
     Standing,
     TrainerPhase,
     WorkerId,
-    WorkerLost,
 )
 from lastgood_controller.receipts import lacking, stand_alike
 from lastgood_controller.step import Step as Step

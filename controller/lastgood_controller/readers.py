@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lastgood.reasons import Reason
+from lastgood_controller.events import (
+    VerifyAsked,
+)
 from lastgood_controller.model import (
     Checkpoint,
     Purpose,
@@ -19,7 +22,6 @@ from lastgood_controller.model import (
     Standing,
     Task,
     Verification,
-    VerifyAsked,
     WorkerId,
 )
 from lastgood_controller.savers import missing, primary

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from lastgood.reasons import Reason
 from lastgood_controller.lineage import is_same_stream
-from lastgood_controller.model import Attempt, Cause, PlannedSeries, Receipt, Run, SeriesId, WorkerId
+from lastgood_controller.model import (
+    Attempt,
+    Cause,
+    PlannedSeries,
+    Receipt,
+    Run,
+    SeriesId,
+    WorkerId,
+)
 from lastgood_controller.step import named
 
 

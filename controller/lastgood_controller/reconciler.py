@@ -20,21 +20,25 @@ from lastgood.manifest import Manifest
 from lastgood_controller import judge as judge_module
 from lastgood_controller import plan as plan_module
 from lastgood_controller.actuators.local import LocalActuator
-from lastgood_controller.ingest import Hello, Rejected, admit_opening
-from lastgood_controller.journal import Entry, advance, steps
-from lastgood_controller.metrics import Metrics
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptOpened,
     Event,
-    Policy,
     Quarantined,
-    Run,
     RunOpened,
     SaveReported,
     VerdictReached,
     WorkerDisconnected,
-    WorkerId,
+)
+from lastgood_controller.fold import (
     apply,
+)
+from lastgood_controller.ingest import Hello, Rejected, admit_opening
+from lastgood_controller.journal import Entry, advance, steps
+from lastgood_controller.metrics import Metrics
+from lastgood_controller.model import (
+    Policy,
+    Run,
+    WorkerId,
 )
 from lastgood_controller.plan import Step
 from lastgood_controller.shelf import ManifestShelf, WantedManifests

@@ -7,7 +7,14 @@ behind the save. A worker that has saved once is waited for from then on, and th
 
 from __future__ import annotations
 
-from lastgood_controller.model import Attempt, Checkpoint, Run, SaveReport, SeriesId, WorkerId
+from lastgood_controller.model import (
+    Attempt,
+    Checkpoint,
+    Run,
+    SaveReport,
+    SeriesId,
+    WorkerId,
+)
 
 
 def saving_over_s(run: Run, attempt: Attempt | None) -> float | None:

@@ -23,7 +23,9 @@ from pathlib import Path
 from lastgood_controller.actuators.local import LocalActuator
 from lastgood_controller.clock import SteadyClock
 from lastgood_controller.metrics import Metrics, MetricsServer
-from lastgood_controller.model import Policy
+from lastgood_controller.model import (
+    Policy,
+)
 from lastgood_controller.reconciler import Reconciler
 from lastgood_controller.server import GrpcServer
 from lastgood_controller.store import Store, StoreError

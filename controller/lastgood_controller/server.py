@@ -30,6 +30,10 @@ from lastgood.v1 import job_service_pb2 as job_pb
 from lastgood_controller import ingest, wire
 from lastgood_controller.actuators.local import Superseded, WorkerStream
 from lastgood_controller.documents import job_document, job_summary
+from lastgood_controller.events import (
+    Event,
+    WorkerDisconnected,
+)
 from lastgood_controller.ingest import (
     Admitted,
     Refusal,
@@ -41,7 +45,9 @@ from lastgood_controller.ingest import (
     admit_stop,
     refuse_sender,
 )
-from lastgood_controller.model import Event, Run, WorkerDisconnected
+from lastgood_controller.model import (
+    Run,
+)
 from lastgood_controller.reconciler import Reconciler, RefusedError, RunLoop, StoppingError
 from lastgood_controller.store import StoreError
 from lastgood_controller.watching import follow

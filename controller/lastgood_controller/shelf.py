@@ -12,7 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lastgood.manifest import Manifest
-from lastgood_controller.model import Run, Standing, WorkerId
+from lastgood_controller.model import (
+    Run,
+    Standing,
+    WorkerId,
+)
 from lastgood_controller.store import StoreReader
 
 #: Entries of manifests that are kept in memory, about 0.4 kB each.

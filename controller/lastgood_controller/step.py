@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from lastgood_controller.model import Decision
+from lastgood_controller.events import (
+    Decision,
+)
 
 
 @dataclass(frozen=True)

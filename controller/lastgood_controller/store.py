@@ -28,8 +28,12 @@ from sqlalchemy.pool import NullPool
 
 from lastgood.manifest import Manifest, manifest_from_json, manifest_to_json
 from lastgood_controller.codec import CodecError, decode_event, encode_event, kind_of
+from lastgood_controller.events import (
+    Event,
+    RunEnded,
+    RunOpened,
+)
 from lastgood_controller.journal import Entry, attempt_of
-from lastgood_controller.model import Event, RunEnded, RunOpened
 
 DATABASE_NAME = "controller.db"
 LOCK_NAME = "controller.lock"

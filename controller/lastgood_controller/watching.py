@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 
 from lastgood_controller.documents import Document, journal_entry
 from lastgood_controller.journal import advance
-from lastgood_controller.model import Run
+from lastgood_controller.model import (
+    Run,
+)
 from lastgood_controller.reconciler import RunLoop
 from lastgood_controller.store import StoreReader
 

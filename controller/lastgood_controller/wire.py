@@ -17,38 +17,40 @@ from lastgood.reasons import Reason
 from lastgood.v1 import agent_service_pb2 as agent_pb
 from lastgood.v1 import common_pb2 as common_pb
 from lastgood_controller.desired import Desired, TrainerAction
-from lastgood_controller.ingest import Hello, Report, Sender
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     CallEntered,
-    Cause,
     CheckpointsRemoved,
     DirectoryListed,
-    End,
     Fact,
     FirstStepDone,
-    FoundCheckpoint,
     HookFailed,
+    ReceiptGiven,
+    RestoreLeftAlone,
+    SaveFailed,
+    SaveReported,
+    SteeringLost,
+    StrategyMade,
+    TrainerChanged,
+    Verified,
+)
+from lastgood_controller.ingest import Hello, Report, Sender
+from lastgood_controller.model import (
+    Cause,
+    End,
+    FoundCheckpoint,
     Listing,
     Medium,
     Plan,
     PlanKind,
     PlannedSeries,
     Receipt,
-    ReceiptGiven,
-    RestoreLeftAlone,
-    SaveFailed,
     SaveId,
     SaveReport,
-    SaveReported,
     SeriesId,
-    SteeringLost,
-    StrategyMade,
     Task,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
     Verification,
-    Verified,
     WorkerId,
 )
 

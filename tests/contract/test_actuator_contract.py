@@ -14,22 +14,26 @@ from lastgood.reasons import Reason
 from lastgood_controller.actuators.base import Actuator
 from lastgood_controller.actuators.local import LocalActuator, Superseded, WorkerStream
 from lastgood_controller.desired import Desired, TrainerAction, desired_state
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptFailed,
     AttemptOpened,
-    Cause,
     Event,
-    Failure,
     GateOpened,
-    Policy,
-    Run,
     RunOpened,
-    Session,
-    Trainer,
     WorkerConnected,
-    WorkerId,
+)
+from lastgood_controller.fold import (
     apply,
     opened,
+)
+from lastgood_controller.model import (
+    Cause,
+    Failure,
+    Policy,
+    Run,
+    Session,
+    Trainer,
+    WorkerId,
 )
 
 W0, W1 = WorkerId("worker", 0), WorkerId("worker", 1)

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 from lastgood_controller import plan
 from lastgood_controller.desired import desired_state
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     Event,
     PlanDecided,
+    ReceiptGiven,
+    SaveReported,
+    TrainerChanged,
+)
+from lastgood_controller.model import (
     PlanKind,
     Purpose,
-    ReceiptGiven,
     Run,
     SaveId,
-    SaveReported,
     Standing,
-    TrainerChanged,
 )
 from lastgood_controller.step import Step
 

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from lastgood.reasons import Reason
-from lastgood_controller.model import SaveId, Standing
+from lastgood_controller.model import (
+    SaveId,
+    Standing,
+)
 from tests.simulation.world import SERIES, World
 
 ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.WORKER_LOST, Reason.START_TIMEOUT}

@@ -18,37 +18,41 @@ from lastgood.manifest import Kind, Manifest, ManifestEntry
 from lastgood.reasons import Reason
 from lastgood_controller import judge, plan
 from lastgood_controller.desired import Desired, TrainerAction, desired_state
-from lastgood_controller.model import (
-    Cause,
+from lastgood_controller.events import (
     CheckpointsRemoved,
     DirectoryListed,
     Event,
     FirstStepDone,
+    ReceiptGiven,
+    RunOpened,
+    SaveReported,
+    SteeringLost,
+    StopAsked,
+    TrainerChanged,
+    Verified,
+    WorkerConnected,
+    WorkerDisconnected,
+)
+from lastgood_controller.fold import (
+    apply,
+    opened,
+)
+from lastgood_controller.model import (
+    Cause,
     FoundCheckpoint,
     Listing,
     Medium,
     Policy,
     Receipt,
-    ReceiptGiven,
     Run,
-    RunOpened,
     SaveId,
     SaveReport,
-    SaveReported,
     SeriesId,
     Session,
-    SteeringLost,
-    StopAsked,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
     Verification,
-    Verified,
-    WorkerConnected,
-    WorkerDisconnected,
     WorkerId,
-    apply,
-    opened,
 )
 from tests.simulation.oracle import Oracle
 

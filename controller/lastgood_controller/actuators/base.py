@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lastgood_controller.model import Run
+from lastgood_controller.model import (
+    Run,
+)
 
 
 class Actuator(Protocol):

@@ -10,7 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from lastgood_controller.desired import Desired, desired_state
-from lastgood_controller.model import Run, WorkerId
+from lastgood_controller.model import (
+    Run,
+    WorkerId,
+)
 
 
 class Superseded(Exception):  # noqa: N818 - not a fault: somebody newer has taken over

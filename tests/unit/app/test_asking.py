@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from lastgood_controller.events import (
+    RunOpened,
+)
 from lastgood_controller.jobs import run_job, run_jobs
-from lastgood_controller.model import Policy, RunOpened
+from lastgood_controller.model import (
+    Policy,
+)
 from lastgood_controller.store import Store
 
 

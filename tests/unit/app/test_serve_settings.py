@@ -6,7 +6,9 @@ from dataclasses import fields
 
 import pytest
 
-from lastgood_controller.model import Policy
+from lastgood_controller.model import (
+    Policy,
+)
 from lastgood_controller.serve import MisuseError, _check_free, settings_from
 
 

@@ -8,40 +8,44 @@ from dataclasses import replace
 from lastgood.manifest import OBJECT_GRAPH_KEY, Kind, Manifest, ManifestEntry
 from lastgood.reasons import Reason
 from lastgood_controller import judge, plan
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     CallEntered,
-    Cause,
     CheckpointsRemoved,
     DirectoryListed,
     Event,
     FirstStepDone,
+    ReceiptGiven,
+    RunOpened,
+    SaveFailed,
+    SaveReported,
+    SteeringLost,
+    StopAsked,
+    TrainerChanged,
+    Verified,
+    WorkerConnected,
+    WorkerDisconnected,
+)
+from lastgood_controller.fold import (
+    apply,
+    opened,
+)
+from lastgood_controller.model import (
+    Cause,
     FoundCheckpoint,
     Listing,
     Medium,
     Policy,
     Receipt,
-    ReceiptGiven,
-    RunOpened,
-    SaveFailed,
     SaveId,
     SaveReport,
-    SaveReported,
     SeriesId,
     Session,
-    SteeringLost,
-    StopAsked,
     Task,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
     Verdict,
     Verification,
-    Verified,
-    WorkerConnected,
-    WorkerDisconnected,
     WorkerId,
-    apply,
-    opened,
 )
 
 CHIEF, OTHER, THIRD = (WorkerId("worker", index) for index in range(3))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from lastgood.reasons import Reason
 from lastgood_controller.lineage import candidates
-from lastgood_controller.model import PlanKind, Policy, SaveId
+from lastgood_controller.model import (
+    PlanKind,
+    Policy,
+    SaveId,
+)
 from tests.unit.core.scene import CHIEF, EMA, OTHER, SERIES, THIRD, Scene, found, manifest
 
 

@@ -6,7 +6,13 @@ import pytest
 
 from lastgood.reasons import Reason
 from lastgood_controller.judge import judge
-from lastgood_controller.model import Cause, Policy, Purpose, Standing, Verdict
+from lastgood_controller.model import (
+    Cause,
+    Policy,
+    Purpose,
+    Standing,
+    Verdict,
+)
 from tests.unit.core.scene import CHIEF, OTHER, THIRD, Scene, found, manifest
 
 

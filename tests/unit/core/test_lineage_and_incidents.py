@@ -5,7 +5,11 @@ from __future__ import annotations
 from lastgood.reasons import Reason
 from lastgood_controller.incidents import Incident, Spans, incidents, phase
 from lastgood_controller.lineage import candidates, line
-from lastgood_controller.model import Policy, SaveId, SeriesId
+from lastgood_controller.model import (
+    Policy,
+    SaveId,
+    SeriesId,
+)
 from tests.unit.core.scene import OTHER, SERIES, Scene, found
 
 

@@ -9,18 +9,20 @@ import pytest
 from lastgood.reasons import Reason
 from lastgood_controller import plan
 from lastgood_controller.desired import TrainerAction, desired_state
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptOpened,
+    RunOpened,
+    TrainerChanged,
+    WorkerLost,
+)
+from lastgood_controller.model import (
     End,
     PlanKind,
     Policy,
-    RunOpened,
     SaveId,
     SeriesId,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
-    WorkerLost,
 )
 from tests.unit.core.scene import CHIEF, EMA, OTHER, SERIES, THIRD, Scene, found, manifest
 

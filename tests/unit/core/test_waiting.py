@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from lastgood.reasons import Reason
 from lastgood_controller.desired import TrainerAction, desired_state
+from lastgood_controller.events import (
+    PlanDecided,
+    TrainerChanged,
+)
+from lastgood_controller.fold import (
+    apply,
+)
 from lastgood_controller.model import (
     Plan,
-    PlanDecided,
     PlanKind,
     Policy,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
     WorkerId,
-    apply,
 )
 from tests.unit.core.scene import CHIEF, OTHER, SERIES, THIRD, Scene
 from tests.unit.core.test_evidence import end_reason, restoring, training, why_attempt_failed

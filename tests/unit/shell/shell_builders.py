@@ -1,25 +1,29 @@
 """Runs, hellos and facts with defaults: a test names only what it is about."""
 
 from lastgood.manifest import Manifest, ManifestEntry
-from lastgood_controller.ingest import Hello, Report, Sender
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptOpened,
     Event,
+    RunOpened,
+    SaveReported,
+    TrainerChanged,
+    WorkerConnected,
+)
+from lastgood_controller.fold import (
+    apply,
+    opened,
+)
+from lastgood_controller.ingest import Hello, Report, Sender
+from lastgood_controller.model import (
     Policy,
     Run,
-    RunOpened,
     SaveId,
     SaveReport,
-    SaveReported,
     SeriesId,
     Session,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
-    WorkerConnected,
     WorkerId,
-    apply,
-    opened,
 )
 
 RUN, JOB = "run-1", "local/default/process/digits"

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from shell_builders import W0, a_save, an_attempt
 
 from lastgood_controller.codec import EVENT_TYPES, CodecError, decode_event, encode_event, kind_of
-from lastgood_controller.model import Decision, Event, Fact, SeriesId, WorkerConnected, WorkerId
+from lastgood_controller.events import (
+    Decision,
+    Event,
+    Fact,
+    WorkerConnected,
+)
+from lastgood_controller.model import (
+    SeriesId,
+    WorkerId,
+)
 
 TEXTS = st.text(st.characters(), max_size=8)
 

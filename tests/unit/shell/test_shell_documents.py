@@ -18,34 +18,36 @@ from shell_builders import (
 
 from lastgood.reasons import Reason
 from lastgood_controller.documents import job_document, job_summary, journal_entries, journal_entry
-from lastgood_controller.journal import Entry, JournalError, fold, steps
-from lastgood_controller.metrics import Metrics
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     AttemptEnded,
     AttemptFailed,
-    Cause,
     Event,
-    Failure,
     FirstStepDone,
     GateOpened,
     HookFailed,
-    Medium,
-    Plan,
     PlanDecided,
-    PlanKind,
-    PlannedSeries,
-    Policy,
-    Receipt,
     ReceiptGiven,
     RestoreLeftAlone,
     RunEnded,
     RunOpened,
+    SteeringLost,
+    VerdictReached,
+)
+from lastgood_controller.journal import Entry, JournalError, fold, steps
+from lastgood_controller.metrics import Metrics
+from lastgood_controller.model import (
+    Cause,
+    Failure,
+    Medium,
+    Plan,
+    PlanKind,
+    PlannedSeries,
+    Policy,
+    Receipt,
     SaveId,
     Standing,
-    SteeringLost,
     TrainerPhase,
     Verdict,
-    VerdictReached,
 )
 
 SAVE = SaveId(SERIES, 1, 1)

@@ -22,6 +22,28 @@ from shell_builders import (
 )
 
 from lastgood.reasons import Reason
+from lastgood_controller.events import (
+    CallEntered,
+    CheckpointsRemoved,
+    DirectoryListed,
+    Event,
+    FirstStepDone,
+    HookFailed,
+    ReceiptGiven,
+    RestoreLeftAlone,
+    RunEnded,
+    RunOpened,
+    SaveFailed,
+    SteeringLost,
+    StopAsked,
+    StrategyMade,
+    Verified,
+    WorkerConnected,
+    WorkerDisconnected,
+)
+from lastgood_controller.fold import (
+    apply,
+)
 from lastgood_controller.ingest import (
     MAX_ITEMS,
     MAX_TEXT_CHARS,
@@ -37,33 +59,15 @@ from lastgood_controller.ingest import (
     refuse_sender,
 )
 from lastgood_controller.model import (
-    CallEntered,
     Cause,
-    CheckpointsRemoved,
-    DirectoryListed,
-    Event,
-    FirstStepDone,
-    HookFailed,
     Listing,
     Medium,
     Policy,
     Receipt,
-    ReceiptGiven,
-    RestoreLeftAlone,
-    RunEnded,
-    RunOpened,
-    SaveFailed,
     SaveId,
-    SteeringLost,
-    StopAsked,
-    StrategyMade,
     TrainerPhase,
     Verification,
-    Verified,
-    WorkerConnected,
-    WorkerDisconnected,
     WorkerId,
-    apply,
 )
 
 # --------------------------------------------------------------------------------------------------------------- hello

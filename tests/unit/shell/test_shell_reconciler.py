@@ -27,21 +27,23 @@ from lastgood.reasons import Reason
 from lastgood_controller import plan
 from lastgood_controller.actuators.local import LocalActuator
 from lastgood_controller.desired import TrainerAction
+from lastgood_controller.events import (
+    Quarantined,
+    RestoreLeftAlone,
+    RunEnded,
+    RunOpened,
+    StopAsked,
+    VerdictReached,
+    WorkerDisconnected,
+)
 from lastgood_controller.journal import fold
 from lastgood_controller.metrics import Metrics
 from lastgood_controller.model import (
     Cause,
     Policy,
-    Quarantined,
-    RestoreLeftAlone,
     Run,
-    RunEnded,
-    RunOpened,
     Standing,
-    StopAsked,
     Verdict,
-    VerdictReached,
-    WorkerDisconnected,
 )
 from lastgood_controller.plan import Step
 from lastgood_controller.reconciler import MAX_BATCH, Reconciler, RefusedError, RunLoop, StoppingError

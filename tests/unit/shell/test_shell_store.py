@@ -13,8 +13,17 @@ from shell_builders import JOB, RUN, a_connection, a_manifest, a_save, an_attemp
 
 import lastgood_controller.store as store_module
 from lastgood.reasons import Reason
+from lastgood_controller.events import (
+    Event,
+    RunEnded,
+    RunOpened,
+    StopAsked,
+)
 from lastgood_controller.journal import Entry
-from lastgood_controller.model import Cause, Event, Policy, RunEnded, RunOpened, StopAsked
+from lastgood_controller.model import (
+    Cause,
+    Policy,
+)
 from lastgood_controller.store import (
     DATABASE_NAME,
     LOCK_NAME,

@@ -15,16 +15,26 @@ from lastgood.v1 import agent_service_pb2 as agent_pb
 from lastgood.v1 import common_pb2 as common_pb
 from lastgood_controller import wire
 from lastgood_controller.desired import Desired, TrainerAction, desired_state
-from lastgood_controller.model import (
+from lastgood_controller.events import (
     CallEntered,
-    Cause,
     CheckpointsRemoved,
     DirectoryListed,
-    End,
     Event,
     FirstStepDone,
-    FoundCheckpoint,
     HookFailed,
+    ReceiptGiven,
+    RestoreLeftAlone,
+    SaveFailed,
+    SaveReported,
+    SteeringLost,
+    StrategyMade,
+    TrainerChanged,
+    Verified,
+)
+from lastgood_controller.model import (
+    Cause,
+    End,
+    FoundCheckpoint,
     Listing,
     Medium,
     Plan,
@@ -32,21 +42,13 @@ from lastgood_controller.model import (
     PlannedSeries,
     Purpose,
     Receipt,
-    ReceiptGiven,
-    RestoreLeftAlone,
-    SaveFailed,
     SaveId,
     SaveReport,
-    SaveReported,
     SeriesId,
-    SteeringLost,
-    StrategyMade,
     Task,
     Trainer,
-    TrainerChanged,
     TrainerPhase,
     Verification,
-    Verified,
 )
 from lastgood_controller.wire import WireError
 
