@@ -66,7 +66,11 @@ def tf_python() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what needs a Python 3.8, where there is none."""
+    """Leaves out what only `make test-full` runs, and what needs a Python 3.8, where there is none."""
+    if os.environ.get("LASTGOOD_BREADTH") != "full":
+        broad = [item for item in items if item.get_closest_marker("breadth")]
+        items[:] = [item for item in items if item not in broad]
+        config.hook.pytest_deselected(items=broad)
     needing = [item for item in items if item.get_closest_marker("python38")]
     if not needing or python38_interpreter():
         return

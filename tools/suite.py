@@ -85,8 +85,8 @@ CHECK = (
 
 TEST = (
     *CHECK,
-    Part("integration", 240, tests=("tests/integration",)),
-    Part("end to end, with the demo", 480, tests=("tests/e2e",)),
+    Part("integration", 120, tests=("tests/integration",)),
+    Part("end to end, with the demo", 300, tests=("tests/e2e",)),
 )
 
 #: Tests that can look at more than they usually do look at this; tests/conftest.py does for hypothesis.
@@ -95,7 +95,7 @@ WIDE = {"LASTGOOD_BREADTH": "full"}
 FULL = (
     Part("core", 900, tests=("tests/unit/core", "tests/simulation"), environment=WIDE),
     Part("hooks", 600, tests=("tests/unit/hooks", "tests/integration/hooks"), environment=WIDE),
-    Part("loop", 1800, tests=("tests/e2e",), repeats=3, environment=WIDE),
+    Part("loop", 900, tests=("tests/e2e",), repeats=2, environment=WIDE),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,14 @@ REFERENCE_STEPS = 400
 #: digests of the variables of an uninterrupted run, by step, for a gang of that many workers.
 Reference = Callable[[int], dict[int, str]]
 Start = Callable[..., Launch]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hang_up_is_heard() -> Iterator[None]:
+    """Under nohup every process begins deaf to SIGHUP, and lastgood keeps to that: here each test decides by itself."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

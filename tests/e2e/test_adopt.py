@@ -46,6 +46,7 @@ def test_training_goes_on_from_what_was_saved_without_lastgood_or_before_it_forg
     assert_trained_truly(training, reference(2), steps=40)
 
 
+@pytest.mark.breadth
 def test_restore_of_nothing_becomes_a_restore_of_the_good_one(
     launch: Start, training: Training, reference: Reference
 ) -> None:

@@ -19,7 +19,7 @@ def with_faults(command: list[str]) -> list[str]:
     return ["sh", "-c", f'PYTHONPATH="$PYTHONPATH:{FAULTS}" exec "$@"', "sh", *command]
 
 
-@pytest.mark.parametrize("fault", ["raise", "block"])
+@pytest.mark.parametrize("fault", [pytest.param("raise", marks=pytest.mark.breadth), "block"])
 def test_a_script_trains_to_its_end_when_every_hook_fails(
     launch: Start, training: Training, reference: Reference, fault: str
 ) -> None:
