@@ -229,12 +229,11 @@ def _verified(run: Run, verification: Verification) -> str:
 
 def _verdict(run: Run, event: VerdictReached) -> str:
     name, verdict = _named_by(run, event.save), event.verdict
-    known = run.checkpoints.get(event.save)
-    if known is not None and known.removed and _is_gone(verdict):
-        return f"{name} rotated away: it was {known.verdict.standing.value} until then"
+    checkpoint = run.checkpoints.get(event.save)
+    if checkpoint is not None and checkpoint.removed and _is_gone(verdict):
+        return f"{name} rotated away: it was {checkpoint.verdict.standing.value} until then"
     if verdict.standing is not Standing.GOOD:
         return f"{name} {verdict.standing.value}: {_causes(verdict.causes)}"
-    checkpoint = run.checkpoints.get(event.save)
     verification = None if checkpoint is None else checkpoint.verification
     agree = f"{_count(verdict.witnesses, 'worker')} {'agrees' if verdict.witnesses == 1 else 'agree'}"
     if verdict.medium is None:

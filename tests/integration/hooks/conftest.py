@@ -1,25 +1,13 @@
-"""A TensorFlow to test with: LASTGOOD_TEST_TF_PYTHON names the interpreter of an environment that has one."""
+"""Agents to test the hooks with, and that none of what they started is left."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hooked_worker import FakeAgent, kill_started
-
-
-@pytest.fixture(scope="session")
-def tf_python() -> str:
-    python = os.environ.get("LASTGOOD_TEST_TF_PYTHON", "")
-    if not python:
-        sentence = "LASTGOOD_TEST_TF_PYTHON must name a Python that has TensorFlow 2.21"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    return python
 
 
 @pytest.fixture
