@@ -44,6 +44,9 @@ DEV_LOCK = REQUIREMENTS / "dev.lock"
 TENSORFLOWS = {"2.4": "3.8", "2.15": "3.11", "2.21": "3.11"}
 NEWEST_TENSORFLOW = "2.21"
 
+#: What of the project's optional dependencies the development environment has: all of them.
+EXTRAS = ("agent", "controller", "keras", "remote")
+
 #: Where the packages of the clone lie, in the order of sys.path.
 SOURCE_FOLDERS = (CLONE, CLONE / "controller", CLONE / "worker_agent")
 
@@ -309,7 +312,7 @@ def write_locks(arguments: list[str]) -> int:
     """Writes every lock file from what it is made of. Pins stay as they are, except with --upgrade."""
     if arguments not in ([], ["--upgrade"]):
         return misuse("expected: lock [--upgrade]")
-    pyproject = ["pyproject.toml", "--extra", "agent", "--extra", "controller", "--group", "dev"]
+    pyproject = ["pyproject.toml", *(word for extra in EXTRAS for word in ("--extra", extra)), "--group", "dev"]
     sources = {
         BOOTSTRAP_LOCK: ("3.11", ["requirements/bootstrap.in"]),
         DEV_LOCK: ("3.11", pyproject),
