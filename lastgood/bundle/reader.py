@@ -8,13 +8,13 @@ that do not exist by the header, slices whose parts are missing or overlap.
 
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from lastgood.bundle import dtypes, ordered_code
 from lastgood.bundle.files import drop_cached_pages, open_file
 from lastgood.bundle.slices import Box, have_overlap, volume
 from lastgood.bundle.table import MAX_TABLE_BYTES, read_table
-from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields
+from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields, read_varint
 from lastgood.checksum import unmask
 from lastgood.errors import BundleError
 from lastgood.reasons import Reason
@@ -23,11 +23,26 @@ HEADER_KEY = b""
 MAX_SHARDS = 99999  # the names of data files have five digits
 MAX_RANK = 254  # TensorFlow's own limit
 
+#: What TensorFlow puts behind the attribute path of a variable.
+_SUFFIX = b"/.ATTRIBUTES/VARIABLE_VALUE"
+
 _LITTLE_ENDIAN = 0
 _NEWEST_VERSION = 1  # BundleHeaderProto.version.min_consumer of files that this reader understands
 
 #: One part of a sliced tensor: per dimension (start, length); length -1 stands for all of it.
 Slice = Tuple[Tuple[int, int], ...]
+
+
+class _Head(NamedTuple):
+    """What an entry's message begins with, and how many bytes such a tensor has."""
+
+    dtype: str
+    shape: Tuple[int, ...]
+    size_bytes: int
+
+
+#: By the bytes that they are.
+_Heads = Dict[bytes, _Head]
 
 
 @dataclass(frozen=True)
@@ -87,9 +102,9 @@ class Bundle:
 
 def label(key: bytes) -> str:
     """A key as people read it: an attribute path without TensorFlow's suffix, binary bytes escaped, not endless."""
-    text = key.decode("utf-8", "backslashreplace").replace("\0", "\\0").replace("\n", "\\n")
-    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
-    text = text[: -len(suffix)] if text.endswith(suffix) else text
+    text = (key[: -len(_SUFFIX)] if key.endswith(_SUFFIX) else key).decode("utf-8", "backslashreplace")
+    if not text.isprintable():
+        text = text.replace("\0", "\\0").replace("\n", "\\n")
     return text if len(text) <= 200 else text[:197] + "..."
 
 
@@ -135,7 +150,8 @@ def parse_bundle(index: bytes, where: str = "the index") -> Bundle:
         if key != HEADER_KEY:
             raise WireError("it has no header")
         num_shards = _parse_header(value, where)
-        entries = tuple(_parse_entry(key, value, num_shards, where) for key, value in table)
+        heads: _Heads = {}
+        entries = tuple(_parse_entry(key, value, num_shards, heads, where) for key, value in table)
         _refuse_overlaps(entries)
         _refuse_missing_parts(entries)
     except WireError as error:
@@ -183,7 +199,11 @@ def _parse_min_consumer(version: bytes) -> int:
     return minimum
 
 
-def _parse_entry(key: bytes, value: bytes, num_shards: int, where: str) -> Entry:
+def _parse_entry(key: bytes, value: bytes, num_shards: int, heads: _Heads, where: str) -> Entry:
+    """One entry. heads: of the entries before it, so that what they have in common is parsed once."""
+    usual = _usual_entry(key, value, num_shards, heads)
+    if usual is not None:
+        return usual
     dtype_number = shard_id = offset = size_bytes = masked = 0
     shape: Tuple[int, ...] = ()
     slices: List[Slice] = []
@@ -209,6 +229,43 @@ def _parse_entry(key: bytes, value: bytes, num_shards: int, where: str) -> Entry
     entry = Entry(key, dtype.name, shape, shard_id, offset, size_bytes, crc, tuple(slices))
     _refuse_impossible(entry, dtype, num_shards)
     return entry
+
+
+def _usual_entry(key: bytes, value: bytes, num_shards: int, heads: _Heads) -> Optional[Entry]:
+    """The entry of a message as TensorFlow writes nearly all; None for another one, or one that is not right.
+
+    Four times as fast as field by field, which counts where there are 100,000. Usual is: each field once, in order,
+    a type and a shape of one byte's length, a size that fits them, no slices.
+    """
+    end = len(value) - 5  # of what stands before the checksum
+    if end < 4 or value[0] != 0x08 or value[2] != 0x12 or (value[1] | value[3]) > 0x7F or value[end] != 0x35:
+        return None
+    at = 4 + value[3]
+    head = heads.get(value[:at])
+    if head is None:
+        if at > end:
+            return None
+        head = heads.setdefault(value[:at], _parse_head(value[1], value[4:at]))
+    shard_id = offset = size_bytes = 0
+    if at < end and value[at] == 0x18:
+        shard_id, at = read_varint(value, at + 1)
+    if at < end and value[at] == 0x20:
+        offset, at = read_varint(value, at + 1)
+    if at < end and value[at] == 0x28:
+        size_bytes, at = read_varint(value, at + 1)
+    if at != end or size_bytes != head.size_bytes or shard_id >= num_shards or offset >> 63:
+        return None
+    crc = unmask(int.from_bytes(value[end + 1 :], "little"))
+    return Entry(key, head.dtype, head.shape, shard_id, offset, size_bytes, crc)
+
+
+def _parse_head(dtype_number: int, shape_message: bytes) -> _Head:
+    """Type and shape; a size that no entry has where they say none."""
+    dtype = dtypes.BY_NUMBER.get(dtype_number)
+    shape = _parse_shape(shape_message)
+    if dtype is None or not dtype.size_bytes:
+        return _Head("", shape, -1)
+    return _Head(dtype.name, shape, volume(shape) * dtype.size_bytes)
 
 
 def _refuse_impossible(entry: Entry, dtype: dtypes.Dtype, num_shards: int) -> None:

@@ -6,7 +6,7 @@ TensorFlow does not read them either: the metaindex block and the footer's paddi
 """
 
 import struct
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 from lastgood.bundle.snappy import decompress
 from lastgood.bundle.wire import WireError, read_varint
@@ -144,11 +144,13 @@ def _split_block(block: bytes) -> Iterator[Tuple[bytes, bytes]]:
     end = _end_of_entries(block)
     position, key, key_bytes = 0, b"", 0
     while position < end:
-        sizes: List[int] = []
-        for _ in range(3):
-            size, position = read_varint(block, position)
-            sizes.append(size)
-        shared, added, value_size = sizes
+        if position + 3 <= end and block[position] | block[position + 1] | block[position + 2] < 0x80:
+            shared, added, value_size = block[position : position + 3]
+            position += 3
+        else:
+            shared, position = read_varint(block, position)
+            added, position = read_varint(block, position)
+            value_size, position = read_varint(block, position)
         value_at = position + added
         if shared > len(key) or value_at + value_size > end:
             raise WireError("an entry at byte {} of a block is larger than the block".format(position))

@@ -34,24 +34,31 @@ def read_varint(data: bytes, position: int) -> Tuple[int, int]:
     return result, position
 
 
-def to_signed(value: int) -> int:
-    """The int64 (or int32, which is stored the same way) that an unsigned varint stands for."""
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
 def read_fields(message: bytes) -> Iterator[Tuple[int, int, Value]]:
     """Each field as (number, wire type, value): varints unsigned, fixed32/64 as ints, the rest as bytes."""
-    position = 0
-    while position < len(message):
-        tag, position = read_varint(message, position)
+    position, end = 0, len(message)
+    while position < end:
+        tag = message[position]
+        if tag < 0x80:  # nearly all tags and most numbers are one byte; an index of 100,000 entries has a million
+            position += 1
+        else:
+            tag, position = read_varint(message, position)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:
             raise WireError("field number 0 before byte {}".format(position))
         value: Value
         if wire_type == VARINT:
-            value, position = read_varint(message, position)
+            if position < end and message[position] < 0x80:
+                value = message[position]
+                position += 1
+            else:
+                value, position = read_varint(message, position)
         elif wire_type == LENGTH:
-            size, position = read_varint(message, position)
+            if position < end and message[position] < 0x80:
+                size = message[position]
+                position += 1
+            else:
+                size, position = read_varint(message, position)
             value, position = _take(message, position, size)
         elif wire_type == FIXED32:
             raw, position = _take(message, position, 4)
@@ -72,10 +79,10 @@ def _take(message: bytes, position: int, size: int) -> Tuple[bytes, int]:
 
 
 def as_int(wire_type: int, value: Value) -> int:
-    """The value of a field that must be a varint, signed."""
+    """The value of a field that must be a varint, signed: an int64, or an int32, which is stored the same way."""
     if wire_type != VARINT or not isinstance(value, int):
         raise WireError("expected a varint, found wire type {}".format(wire_type))
-    return to_signed(value)
+    return value if value < 1 << 63 else value - (1 << 64)
 
 
 def as_fixed32(wire_type: int, value: Value) -> int:
