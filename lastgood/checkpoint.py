@@ -139,7 +139,18 @@ class Checkpoint(ABC):
 
 
 def open_checkpoint(path: str) -> Checkpoint:
-    """The checkpoint at `path`: a bundle's prefix. Reads its index. Raises BundleError."""
-    from lastgood.bundle_checkpoint import BundleCheckpoint
+    """The checkpoint at `path`, which is whatever `lastgood.recognition` takes: a prefix, a SavedModel, a Keras file.
 
-    return BundleCheckpoint(path, path)
+    Reads a bundle's index; of a Keras file the structure when `tensors` is asked for. Raises BundleError, and
+    MissingExtraError for a Keras file where h5py is not installed.
+    """
+    from lastgood.recognition import Kind, recognise
+
+    found = recognise(path)
+    if found.kind is Kind.BUNDLE:
+        from lastgood.bundle_checkpoint import BundleCheckpoint
+
+        return BundleCheckpoint(path, found.location)
+    from lastgood.keras_files import KerasCheckpoint
+
+    return KerasCheckpoint(path, found.kind.value)

@@ -1,6 +1,7 @@
-"""The errors of the library: one tree, every one with a reason from `lastgood.reasons`.
+"""The errors of the library: one tree; those about checkpoints have a reason from `lastgood.reasons`.
 
     LastgoodError
+      MissingExtraError      something optional that this needs is not installed
       BundleError            a checkpoint's files do not hold what they should, or cannot be read
         MissingFileError     one of them is not there
 
@@ -45,6 +46,14 @@ class MissingFileError(BundleError):
 
     def __init__(self, what: str, path: str) -> None:
         super().__init__(Reason.INCOMPLETE, "expected {} at {}, and there is none".format(what, path))
+
+
+class MissingExtraError(LastgoodError):
+    """Something that is optional is needed and not installed (or broken). The text says what to install."""
+
+    def __init__(self, what: str, package: str, extra: str, error: Exception) -> None:
+        super().__init__("{} needs {}: pip install 'lastgood[{}]' ({})".format(what, package, extra, describe(error)))
+        self.extra = extra
 
 
 def describe(error: BaseException) -> str:

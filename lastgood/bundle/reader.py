@@ -183,7 +183,11 @@ def _parse_header(value: bytes, where: str) -> int:
         elif number == 3:
             min_consumer = _parse_min_consumer(as_bytes(wire_type, field))
     if endianness != _LITTLE_ENDIAN:
-        raise BundleError(Reason.UNSUPPORTED, "{} says that its data is big-endian".format(where))
+        raise BundleError(
+            Reason.UNSUPPORTED,
+            "{} says that its data is big-endian, which is recognised and not supported: "
+            "restore it with TensorFlow on this machine and save it again".format(where),
+        )
     if min_consumer > _NEWEST_VERSION:
         raise BundleError(Reason.UNSUPPORTED, "{} asks for a reader of version {} or newer".format(where, min_consumer))
     if not 1 <= num_shards <= MAX_SHARDS:
