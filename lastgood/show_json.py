@@ -1,4 +1,4 @@
-"""What `lastgood show --json` prints: the document `checkpoint` of docs/json.md, line by line. Decides nothing."""
+"""What `lastgood show --json` prints: the document `show` of docs/json.md, line by line. Decides nothing."""
 
 import json
 from typing import Any, Dict, Iterator, Optional

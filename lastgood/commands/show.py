@@ -24,7 +24,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "path", metavar="PATH", help="a checkpoint's prefix, a SavedModel's directory, a .keras or .weights.h5 file"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON document (docs/json.md, `checkpoint`)")
+    parser.add_argument("--json", action="store_true", help="print a JSON document (docs/json.md, `show`)")
     parser.add_argument(
         "--key", metavar="PATTERN", help="only tensors with this in their path, or that match it where it has * or ?"
     )

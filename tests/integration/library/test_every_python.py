@@ -24,6 +24,8 @@ PASSING = {"duration_s"}
 
 COMMANDS = {
     "verify": ["verify", "--json", str(ADAM), str(DATA / "tf-2.21.0" / "sharded"), str(DATA / "tf-2.4.4" / "iterator")],
+    "show": ["show", "--json", "--values", "--names", str(DATA / "tf-2.21.0" / "variables" / "ckpt-1")],
+    "show parts": ["show", "--json", str(DATA / "tf-2.21.0" / "sharded" / "ckpt-1")],
     "diff": ["diff", "--json", str(ADAM / "ckpt-2"), str(ADAM / "ckpt-3")],
 }
 
