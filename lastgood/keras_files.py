@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Iterator, List, Mapping, NamedTuple, Optional
 
+from lastgood.bundle.dtypes import is_opaque
 from lastgood.bundle.graph import ObjectGraph
 from lastgood.checkpoint import KERAS, Checkpoint, TensorInfo
 from lastgood.errors import BundleError, describe
@@ -19,10 +20,7 @@ from lastgood.hdf5 import Dataset, Hdf5File
 from lastgood.reasons import Reason
 from lastgood.window import Window
 
-WEIGHTS_MEMBER, CONFIG_MEMBER, METADATA_MEMBER = "model.weights.h5", "config.json", "metadata.json"
-
-#: Where Keras keeps the number of steps that its optimizer has made.
-ITERATIONS = b"optimizer/vars/0"
+WEIGHTS_MEMBER, CONFIG_MEMBER = "model.weights.h5", "config.json"
 
 NO_CHECKSUM = (
     "HDF5 carries no checksum of its values, so nothing can be said about the bytes of {} unless somebody noted its "
@@ -93,6 +91,8 @@ class KerasCheckpoint(Checkpoint):
 
     def elements(self, key: bytes) -> List[bytes]:
         dataset = self._datasets[key]
+        if not is_opaque(dataset.dtype):
+            raise ValueError("expected text, and {} is {}".format(dataset.path, dataset.dtype))
         raise BundleError(Reason.UNSUPPORTED, "{} of {} is text, which is not read".format(dataset.path, self.path))
 
     def close(self) -> None:

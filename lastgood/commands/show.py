@@ -44,11 +44,13 @@ def _count(text: str) -> int:
 def _run(arguments: Namespace) -> int:
     import gc
 
+    was_enabled = gc.isenabled()
     gc.disable()  # half a million objects and not one cycle: looking for cycles would take a fifth of the time
     try:
         return _show(arguments)
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def _show(arguments: Namespace) -> int:

@@ -3,7 +3,7 @@
 from source_imports import STANDARD_LIBRARY, imports_of, modules, reached_from, top_level
 
 #: Faster where they are present, never needed.
-OPTIONAL = frozenset({"crc32c", "numpy"})
+OPTIONAL = frozenset({"crc32c", "h5py", "numpy"})
 
 #: Copied into an image that has nothing but Python.
 LAUNCHER = ("lastgood_agent.launcher", "lastgood_agent.trainer", "lastgood_agent.lines")
