@@ -123,7 +123,9 @@ class Launch:
                 )
             self._tell_where()
             after_sequence = self._open_again()
-            self._following = Following(self._address, self._rundir.run_id, after_sequence, self._wake)
+            self._following = Following(
+                self._address, self._rundir.run_id, after_sequence, self._wake, self._display.refresh_s
+            )
             for index in range(self._options.workers):
                 if not self._signals:
                     self._start_worker(index)
