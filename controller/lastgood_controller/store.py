@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from lastgood.manifest import Manifest, manifest_from_json, manifest_to_json
 from lastgood_controller.codec import CodecError, decode_event, encode_event, kind_of
@@ -369,7 +369,7 @@ def _engine(path: Path, *, is_read_only: bool) -> sa.Engine:
             location, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
 
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         if not is_read_only:
