@@ -412,7 +412,8 @@ class Relay:
         report = pb.Report(report_id=f"{self._worker}/verified/{task.task_id}")
         if report.report_id in self._client.outgoing:
             return
-        answer = await asyncio.get_running_loop().run_in_executor(self._verifying, duties.verified, task)
+        is_training = self._desired is not None and self._desired.HasField("plan")
+        answer = await asyncio.get_running_loop().run_in_executor(self._verifying, duties.verified, task, is_training)
         report.attempt = self._desired.attempt if self._desired is not None else 0
         report.happened_at.CopyFrom(facts.time_at(time.time()))
         report.verified.CopyFrom(answer)
