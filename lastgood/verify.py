@@ -177,9 +177,7 @@ class _Reading:
         self._bytes_in_all = sum(entry.size_bytes for entry in readable)
         for shard_id, entries in groupby(readable, key=lambda entry: entry.shard_id):
             try:
-                with Shard(
-                    self._prefix, shard_id, bundle.num_shards, self._drop_cache, self._bypass_cache
-                ) as shard:
+                with Shard(self._prefix, shard_id, bundle.num_shards, self._drop_cache, self._bypass_cache) as shard:
                     shard.on_read = self._count
                     for entry in entries:
                         self._read_tensor(shard, entry)

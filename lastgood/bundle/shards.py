@@ -32,7 +32,8 @@ class Shard:
     """One open data file.
 
     bytes_read: by all reads so far.
-    is_from_disk: reads go past what the kernel has cached of the file, or it was told to forget that (dirty pages stay).
+    is_from_disk: reads go past what the kernel has cached of the file, or it was told to forget that (dirty pages
+        stay).
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class Shard:
         except OSError as error:
             if self._is_bypassing and error.errno == errno.EINVAL:
                 self._stop_bypassing()
-                return self._fill(offset)
+                self._fill(offset)
+                return
             raise BundleError.from_os(error, DATA_FILE, self.path) from error
         fresh = count - (offset - start)
         if fresh <= 0:
