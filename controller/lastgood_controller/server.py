@@ -42,6 +42,7 @@ from lastgood_controller.ingest import (
     admit_hello,
     admit_reopening,
     admit_report,
+    admit_return,
     admit_stop,
     refuse_sender,
 )
@@ -98,7 +99,8 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
             def connect(run: Run) -> Facts:
                 admitted = _admitted(admit_hello(run, hello))
                 opened.append(self._reconciler.actuator.open_stream(sender.run_id, sender.worker))
-                return [(admitted.event, None)] if admitted.event is not None else []
+                events = (admit_return(run, hello, self._reconciler.policy), admitted.event)
+                return [(event, None) for event in events if event is not None]
 
             try:
                 await loop.submit(connect)

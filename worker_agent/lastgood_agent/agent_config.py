@@ -11,7 +11,11 @@ from lastgood_agent.gang import Gang
 
 @dataclass(frozen=True)
 class Config:
-    """One agent's configuration. connect_s: the longest to wait for the controller's first answer."""
+    """One agent's configuration.
+
+    connect_s: the longest to wait for the controller's first answer. may_reopen: an interrupted run goes on because
+    this agent's launcher was started.
+    """
 
     controller: str
     run_id: str
@@ -20,6 +24,7 @@ class Config:
     worker_directory: str
     hooks_socket: str
     connect_s: float
+    may_reopen: bool
 
     @property
     def worker(self) -> str:
@@ -37,4 +42,5 @@ class Config:
             worker_directory=document["worker_directory"],
             hooks_socket=document["hooks_socket"],
             connect_s=float(document["connect_s"]),
+            may_reopen=bool(document["may_reopen"]),
         )

@@ -81,6 +81,7 @@ class AgentKeeper:
             "worker_directory": settings.worker_directory,
             "hooks_socket": self._hooks_socket,
             "connect_s": settings.connect_s,
+            "may_reopen": settings.may_reopen,
         }
         try:
             self._agent = AgentProcess(settings.agent_python, config, now_s)

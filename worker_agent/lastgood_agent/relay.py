@@ -181,6 +181,7 @@ class Relay:
             next_address=self._trainer.next_address,
             trainer=self._trainer.state(),
             host=str(self._hello.get("host") or ""),
+            may_reopen=self._config.may_reopen,
         )
 
     def _renew_session(self) -> None:
@@ -188,9 +189,10 @@ class Relay:
 
     async def _follow(self, desired: pb.DesiredState) -> None:
         """Brings launcher, hooks and duties to what is wanted now. Doing it again changes nothing."""
+        is_newcomer = self._desired is None and not self._trainer.attempt
         self._desired = desired
         self._publish_state()
-        order = orders.launcher_order(self._config.gang, desired)
+        order = orders.launcher_order(self._config, desired, is_newcomer)
         if order is not None:
             self._is_leaving = self._is_leaving or order["type"] == "end"
             self._link.tell(order)

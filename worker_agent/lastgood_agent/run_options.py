@@ -27,6 +27,7 @@ class Settings:
 
     worker_directory: STATE_DIR/workers/NAME, absolute. plan_s, gate_s: the longest that a hook may wait for a plan and
     at the gate. connect_s: the longest to wait for the controller's first answer. agent_silence_s: see above.
+    may_reopen: a run that was interrupted goes on because this launcher was started.
     """
 
     controller: str
@@ -41,6 +42,7 @@ class Settings:
     connect_s: float = 300.0
     agent_python: str = sys.executable
     agent_silence_s: float = AGENT_SILENCE_S
+    may_reopen: bool = True
 
     @property
     def outbox(self) -> str:
@@ -69,6 +71,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--connect-timeout", type=float, default=300.0, metavar="S", help="the longest to wait for the controller"
+    )
+    parser.add_argument(
+        "--stay-ended", action="store_true", help="leave a run alone that was interrupted, instead of going on with it"
     )
     parser.add_argument("--agent-python", default=sys.executable, metavar="PATH", help="the agent's interpreter")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="what trains")
@@ -106,6 +111,7 @@ def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str])
         gate_s=arguments.gate_timeout,
         connect_s=arguments.connect_timeout,
         agent_python=arguments.agent_python,
+        may_reopen=not arguments.stay_ended,
     )
 
 
