@@ -140,6 +140,8 @@ def _print_job(arguments: Namespace) -> int:
     console = _console()
     console.print(tables.header(job, time.time()))
     console.print(tables.workers_line(job))
+    if trouble := tables.trouble_line(job):
+        console.print(trouble)
     if job.get("waiting") and not job["end"]:
         console.print(Text(f"waiting: {tables.printable(job['waiting'])}", style="yellow"))
     for shown, table in (

@@ -98,6 +98,7 @@ class Launch:
         self._revivals: dict[str, Revival] = {}
         self._starts_due: dict[str, float] = {}
         self._job: dict[str, Any] | None = None
+        self._trouble = ""
         self._end: dict[str, Any] | None = None
         self._is_ending = False
         self._has_served = False
@@ -283,7 +284,16 @@ class Launch:
                     self._take_entry(entry)
                 case JobNow(job):
                     self._job = job
+                    self._tell_trouble(job.get("trouble") or "")
                     self._display.update(job, time.time())
+
+    def _tell_trouble(self, trouble: str) -> None:
+        """Says once that the controller can record nothing, and once that it can again."""
+        if trouble and not self._trouble:
+            self._say(tables.trouble_sentence(trouble))
+        elif self._trouble and not trouble:
+            self._say("the journal can be written again: what happened meanwhile is recorded now")
+        self._trouble = trouble
 
     def _take_entry(self, entry: dict[str, Any]) -> None:
         self._display.show(entry)

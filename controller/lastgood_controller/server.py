@@ -98,13 +98,13 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
             def connect(run: Run) -> Facts:
                 admitted = _admitted(admit_hello(run, hello))
+                loop.heard(sender.worker)  # before it is recorded: a full disk is not the worker's silence
                 opened.append(self._reconciler.actuator.open_stream(sender.run_id, sender.worker))
                 events = (admit_return(run, hello, self._reconciler.policy), admitted.event)
                 return [(event, None) for event in events if event is not None]
 
             try:
                 await loop.submit(connect)
-                loop.heard(sender.worker)
                 async for desired, planned_s in opened[0].states():
                     yield agent_pb.SubscribeResponse(desired=wire.desired_to_proto(desired, sender.worker, planned_s))
             finally:
@@ -210,7 +210,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     async def GetJob(self, request: job_pb.GetJobRequest, context: Context) -> job_pb.GetJobResponse:  # noqa: N802
         async with _answering(self._reconciler, context):
             loop = await self._found(request.name)
-            return job_pb.GetJobResponse(job_json=json.dumps(job_document(loop.run, loop.steps, loop.waiting)))
+            document = job_document(loop.run, loop.steps, loop.waiting, loop.trouble)
+            return job_pb.GetJobResponse(job_json=json.dumps(document))
 
     async def WatchJob(  # noqa: N802
         self, request: job_pb.WatchJobRequest, context: Context
