@@ -77,6 +77,9 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A process that stands still is noticed by the ping that it does not answer: its kernel goes on taking bytes, and
+    # gRPC's own patience with it is a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Reference
-from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, kill, wait_for_good
+from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, agent_below, kill, wait_for_good
 from training import Training, assert_trained_truly, free_ports, tf_config
 
 #: Seconds for one test on a machine that does other things, too.
@@ -63,13 +63,16 @@ class ByHand:
                 process.terminate()
         return self.workers_end()
 
-    def wait_for_end(self) -> Document:
-        """The end of the run."""
+    def wait_for(self, kind: str, matching: str, within_s: float = PATIENCE_S) -> Document:
+        """The first journal entry of a kind whose text contains `matching`."""
 
         def claim(entries: list[Document]) -> Document | None:
-            return entries[-1] if entries and entries[-1]["kind"] == "RunEnded" else None
+            return next((e for e in entries if e["kind"] == kind and matching in e["text"]), None)
 
-        return dict(self.journal.wait_for(claim, "the run to end", PATIENCE_S, self.account))
+        return dict(self.journal.wait_for(claim, f"{kind} with {matching!r}", within_s, self.account))
+
+    def launcher_pid(self, index: int) -> int:
+        return self._processes[f"run-{index}"].pid
 
     def said(self, index: int) -> str:
         """What that worker's launchers printed."""
@@ -186,7 +189,7 @@ def test_a_gang_that_was_stopped_and_started_again_goes_on_and_says_so_once_it_h
         by_hand.start_workers(command)
         by_hand.wait_for_good(20)
         stopped = by_hand.stop_workers()
-        end = by_hand.wait_for_end()
+        end = by_hand.wait_for("RunEnded", "")
 
         # when
         training.go_on(20)
@@ -205,6 +208,31 @@ def test_a_gang_that_was_stopped_and_started_again_goes_on_and_says_so_once_it_h
     assert (job["end"]["reason"], job["last_good"]["step"]) == ("Finished", STEPS)
     for words in said:
         assert f"{JOB} has finished already (Finished: all 2 workers ended with status 0)." in words, words
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_worker_whose_processes_are_frozen_is_noticed(lastgood: Lastgood, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import time; time.sleep(600)")
+    with closing(ByHand(lastgood, tmp_path, "--lost-s", "3")) as by_hand:
+        # given
+        by_hand.start_workers([sys.executable, str(script)], workers=1)
+        by_hand.wait_for("TrainerChanged", "started attempt 1")
+        launcher = by_hand.launcher_pid(0)
+        frozen = [launcher, agent_below(launcher)]
+        for pid in frozen:
+            kill(pid, signal.SIGSTOP)
+
+        # when: well before the minute that gRPC would take by itself
+        lost = by_hand.wait_for("WorkerLost", "worker/0 lost", within_s=45.0)
+        for pid in frozen:
+            kill(pid, signal.SIGCONT)
+        again = by_hand.wait_for("TrainerChanged", "started attempt 2")
+        incident = by_hand.job()["incidents"][0]
+
+    # then
+    assert lost["text"] == "worker/0 lost: nothing has been heard of it for 3 s"
+    assert (incident["attempt"], incident["reason"], again["attempt"]) == (1, "WorkerLost", 2)
 
 
 @pytest.mark.usefixtures("nothing_left")

@@ -13,8 +13,9 @@ from typing import Mapping, Optional, Sequence, Tuple
 
 from lastgood_agent.gang import Gang, GangError, gang_from_arguments, gang_from_tf_config, is_address
 
-#: An agent says something every 2 s; one that is silent for this long is stopped or hangs, and is replaced.
-AGENT_SILENCE_S = 20.0
+#: An agent says something every 2 s; one that is silent for this long is stopped or hangs, and is replaced. The next
+#: one must be there well before the controller takes the worker for lost.
+AGENT_SILENCE_S = 10.0
 
 
 class MisuseError(Exception):
