@@ -217,7 +217,7 @@ def test_how_a_command_ends_is_told_by_the_exit_status(install, capsys, failure,
     assert capsys.readouterr().err == ("lastgood: it is away\n" if status == 3 else "")
 
 
-@pytest.mark.parametrize("module", ["lastgood.cli", "argparse", "lastgood.verify_command", "lastgood.verify"])
+@pytest.mark.parametrize("module", ["lastgood.cli", "argparse", "lastgood.commands.verify", "lastgood.verify"])
 def test_ctrl_c_while_a_command_is_still_being_imported_ends_it_quietly(module, checkpoints):
     # given: the signal comes in the middle of that import
     program = (
