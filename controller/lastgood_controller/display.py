@@ -52,6 +52,8 @@ def render(job: Document | None, entries: Sequence[Document], now_s: float, star
         parts.append(Text("waiting for the first worker", style="yellow"))
         return Group(*parts)
     parts += [Rule(style="dim"), tables.header(job, now_s), tables.workers_line(job)]
+    if trouble := tables.trouble_line(job):
+        parts.append(trouble)
     if job.get("waiting") and not job.get("end"):
         parts.append(Text(f"waiting: {tables.printable(job['waiting'])}", style="yellow"))
     if job["checkpoints"]:

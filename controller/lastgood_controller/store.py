@@ -423,7 +423,16 @@ _RETRYABLE = ("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQ
 
 _MOVE_AWAY = "; move it away with its -wal, and the run begins with the checkpoints that the script finds"
 #: What to do about a fault that does not go away by itself.
-_CURES = {"SQLITE_NOTADB": _MOVE_AWAY, "SQLITE_CORRUPT": _MOVE_AWAY}
+_CURES = {
+    "SQLITE_NOTADB": _MOVE_AWAY,
+    "SQLITE_CORRUPT": _MOVE_AWAY,
+    "SQLITE_FULL": "; make room on that disk",
+    "SQLITE_IOERR": "; see whether that disk is full, over quota or broken",
+}
+
+
+def _cure(name: str) -> str:
+    return next((cure for prefix, cure in _CURES.items() if name.startswith(prefix)), "")
 
 
 @contextmanager
@@ -434,7 +443,7 @@ def _translated(directory: Path, verb: str) -> Iterator[None]:
     except DBAPIError as error:
         name = getattr(error.orig, "sqlite_errorname", "") or ""
         raise StoreError(
-            f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}{_CURES.get(name, '')}",
+            f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}{_cure(name)}",
             is_retryable=name.startswith(_RETRYABLE),
         ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator
 
@@ -68,6 +69,41 @@ def test_controller_and_agents_may_die_or_stand_still_while_training_goes_on(
     job = run.job()
     assert (len(job["attempts"]), job["restarts"], job["incidents"]) == (1, 0, [])
     assert_no_save_is_missing(job, 1, steps // save_every, save_every)
+    assert_trained_truly(training, reference(2), steps=steps)
+
+
+def test_a_journal_that_cannot_be_written_is_told_once_and_training_goes_on_meanwhile(
+    launch: Start, training: Training, reference: Reference
+) -> None:
+    # given: from some moment on, no byte can be written for the controller, as on a full disk
+    steps, save_every = 40, 5
+    run = launch(training.command(steps=steps, save_every=save_every, pace=0.02, hold_at="10,25"))
+    run.wait_for_good(10)
+    controller = run.controller_pid()
+    limits = resource.prlimit(controller, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+
+    # when
+    training.go_on(10)
+    run.wait_for_words("nothing can be recorded: ")
+    asked = run.job()
+    resource.prlimit(controller, resource.RLIMIT_FSIZE, limits)
+    run.wait_for_words("the journal can be written again")
+    run.wait_for_good(25)
+    training.go_on(25)
+    done = run.finish()
+
+    # then
+    journal = run.state_dir / "controller.db"
+    cause = (
+        f"could not write the journal at {journal}: disk I/O error; see whether that disk is full, over quota or broken"
+    )
+    assert done.status == 0, done.output
+    assert asked["trouble"] == cause
+    assert done.output.count(f"nothing can be recorded: {cause}. Training goes on") == 1
+    job = run.job()
+    assert (len(job["attempts"]), job["restarts"], job["incidents"], job["trouble"]) == (1, 0, [], None)
+    reported = [(c["ordinal"], sorted(c["reports"])) for c in job["checkpoints"]]
+    assert reported == [(n, sorted(WORKERS)) for n in range(1, steps // save_every + 1)]
     assert_trained_truly(training, reference(2), steps=steps)
 
 

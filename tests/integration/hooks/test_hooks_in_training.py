@@ -95,7 +95,7 @@ def test_a_fresh_run_tells_what_it_saves_and_how_far_it_is(trained: Trained) -> 
         assert {entry.key.decode() for entry in manifest.entries} == {*one["kinds"], "_CHECKPOINTABLE_OBJECT_GRAPH"}
 
 
-@pytest.mark.parametrize("how", ["latest", "none", "or_initialize", "property"])
+@pytest.mark.parametrize("how", ["latest", "state", "none", "or_initialize", "property"])
 def test_whichever_way_a_script_asks_it_gets_the_plan_and_proves_it(
     tf_python: str, trained: Trained, tmp_path: Path, agents: Agents, how: str
 ) -> None:
@@ -121,6 +121,28 @@ def test_whichever_way_a_script_asks_it_gets_the_plan_and_proves_it(
     assert [fact["step"] for fact in agent.facts("first_step")] == [3]
     assert [fact["step"] for fact in agent.facts("saved")] == [4]
     assert str(directory / "ckpt-1") not in outcome["managed"] or how != "or_initialize"
+
+
+def test_a_state_file_is_read_as_if_the_plans_checkpoint_were_the_newest(
+    tf_python: str, trained: Trained, tmp_path: Path, agents: Agents
+) -> None:
+    # given a state file whose newest checkpoint is not the plan's
+    directory = trained.copy(tmp_path)
+    first, second = (str(directory / name) for name in ("ckpt-1", "ckpt-2"))
+    agent = agents(attempt=2)
+    steer(agent, plan_of(tmp_path, [{**trained.series, "directories": [str(directory)]}], first))
+
+    # when
+    run(tf_python, tmp_path, directory, "state", agent)
+
+    # then the script sees both, the plan's last; the manager, made before, knows them as they lie there
+    outcome = read_outcome(tmp_path)
+    assert (outcome["restored"], outcome["at_start"]) == ([second, first], 2)
+    assert outcome["digest"] == trained.outcome["digest"]
+    asked = agent.facts("asked")
+    assert [one["via"] for one in asked] == ["checkpoint_state", "restore"]
+    assert {one["series"]["directory"] for one in asked} == {str(directory)}
+    assert agent.facts("hook_failed") == agent.facts("steering_lost") == agent.facts("left_alone") == []
 
 
 def test_what_was_not_restored_is_named_and_the_gate_stays_shut_for_its_time(
