@@ -34,7 +34,9 @@ class Readings:
         for task in tasks:
             if task.task_id not in self._begun:
                 self._begun.add(task.task_id)
-                self._background.start(self._read(task, attempt, is_training), partial(self._begun.discard, task.task_id))
+                self._background.start(
+                    self._read(task, attempt, is_training), partial(self._begun.discard, task.task_id)
+                )
 
     async def _read(self, task: pb.VerifyTask, attempt: int, is_training: bool) -> None:
         report = pb.Report(report_id=f"{self._worker}/verified/{task.task_id}", attempt=attempt)
