@@ -7,20 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
-from operating import Lastgood, Launch, kill_what_is_left, wait_until_gone
-from training import Training, run_plainly
+from operating import Lastgood, Launch, Start, kill_what_is_left, wait_until_gone
+from training import Reference, Training, run_plainly
 
 #: The uninterrupted runs that every other run is compared with are this long.
 REFERENCE_STEPS = 400
-
-#: digests of the variables of an uninterrupted run, by step, for a gang of that many workers.
-Reference = Callable[[int], dict[int, str]]
-Start = Callable[..., Launch]
 
 
 @pytest.fixture(scope="session", autouse=True)

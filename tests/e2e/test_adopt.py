@@ -6,9 +6,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from conftest import Reference, Start
-from operating import Launch
-from training import Training, assert_trained_truly, run_plainly
+from operating import Launch, Start
+from training import Reference, Training, assert_trained_truly, run_plainly
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)

@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Reference
 from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, kill, wait_for_good
-from training import Training, assert_trained_truly, free_ports, tf_config
+from training import Reference, Training, assert_trained_truly, free_ports, tf_config
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Reference, Start
-from training import Training, assert_trained_truly, run_plainly
+from operating import Start
+from training import Reference, Training, assert_trained_truly, run_plainly
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)

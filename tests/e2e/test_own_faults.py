@@ -6,9 +6,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from conftest import Reference, Start
-from operating import Document, Launch, kill, start_ticks
-from training import Training, assert_trained_truly
+from operating import Document, Launch, Start, kill, start_ticks
+from training import Reference, Training, assert_trained_truly
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Reference, Start
-from operating import STOP_LIMIT_S, wait_until_gone
-from training import SCRIPTS, Training, assert_trained_truly
+from operating import STOP_LIMIT_S, Start, wait_until_gone
+from training import SCRIPTS, Reference, Training, assert_trained_truly
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)

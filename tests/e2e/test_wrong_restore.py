@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Start
+from operating import Start
 from training import Training, executed_steps, run_plainly
 
 #: Seconds for one test on a machine that does other things, too.

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 PLAIN_RUN_LIMIT_S = 120.0
+
+#: The digests of the variables of an uninterrupted run, by step, for a gang of that many workers.
+Reference = Callable[[int], dict[int, str]]
 
 
 @dataclass(frozen=True)
