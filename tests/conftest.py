@@ -1,8 +1,8 @@
 """What all tests share: the interpreters that some need, and the rule that a test that cannot run has failed.
 
-The rule holds where everything is expected to be there: with CI=true or LASTGOOD_REQUIRE_ALL=1, as in `.ci/run`. The
-one exception is said out loud: a test marked `python38` is left out, and counted in a line of its own, on a machine
-that has no Python 3.8. What it would find, tests/unit/architecture/test_python_floor.py looks for by other means.
+The rule holds where everything is expected to be there: with CI=true or LASTGOOD_REQUIRE_ALL=1, as in `.ci/run`.
+Elsewhere a test that lacks something of the machine, such as a Python 3.8, is skipped with a reason that begins with
+`needs`; `make test` says at its end how many were left out for which reason.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-LEFT_OUT = pytest.StashKey[int]()
-
 
 # No deadline: a busy machine is not a bug. `make test-full` looks at more examples, where a test says no number itself.
 settings.register_profile("usual", deadline=None)
@@ -49,10 +46,10 @@ def python38_interpreter() -> str | None:
 
 @pytest.fixture(scope="session")
 def python38() -> str:
-    """The interpreter for tests marked `python38`; without that mark the test would not be left out."""
+    """A Python of the oldest version that library, hooks and launcher support."""
     interpreter = python38_interpreter()
     if interpreter is None:
-        pytest.skip("expected a Python 3.8 as LASTGOOD_TEST_PYTHON38 or as python3.8 on the PATH, found none")
+        pytest.skip("needs a Python 3.8, as LASTGOOD_TEST_PYTHON38, as python3.8 on the PATH, or of pyenv's versions")
     return interpreter
 
 
@@ -61,29 +58,17 @@ def tf_python() -> str:
     """The interpreter of an environment with TensorFlow and nothing of lastgood."""
     interpreter = os.environ.get("LASTGOOD_TEST_TF_PYTHON", "")
     if not Path(interpreter).is_file():
-        pytest.skip("expected LASTGOOD_TEST_TF_PYTHON to name a Python with TensorFlow; `make test` sets it")
+        pytest.skip("needs a Python with TensorFlow as LASTGOOD_TEST_TF_PYTHON; `make test` sets it")
     return interpreter
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what only `make test-full` runs, and what needs a Python 3.8, where there is none."""
-    if os.environ.get("LASTGOOD_BREADTH") != "full":
-        broad = [item for item in items if item.get_closest_marker("breadth")]
-        items[:] = [item for item in items if item not in broad]
-        config.hook.pytest_deselected(items=broad)
-    needing = [item for item in items if item.get_closest_marker("python38")]
-    if not needing or python38_interpreter():
+    """Leaves the breadth to `make test-full`."""
+    if os.environ.get("LASTGOOD_BREADTH") == "full":
         return
-    items[:] = [item for item in items if item not in needing]
-    config.hook.pytest_deselected(items=needing)
-    config.stash[LEFT_OUT] = len(needing)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says what was left out."""
-    count = config.stash.get(LEFT_OUT, 0)
-    if count:
-        terminalreporter.write_line(f"left out: {count} tests that need Python 3.8, which was not found here")
+    broad = [item for item in items if item.get_closest_marker("breadth")]
+    items[:] = [item for item in items if item not in broad]
+    config.hook.pytest_deselected(items=broad)
 
 
 @pytest.hookimpl(wrapper=True)
