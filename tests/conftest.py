@@ -17,10 +17,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.breadth import IS_FULL
+
 # No deadline: a busy machine is not a bug. `make test-full` looks at more examples, where a test says no number itself.
 settings.register_profile("usual", deadline=None)
 settings.register_profile("full", deadline=None, max_examples=2000)
-settings.load_profile("full" if os.environ.get("LASTGOOD_BREADTH") == "full" else "usual")
+settings.load_profile("full" if IS_FULL else "usual")
 
 
 def every_test_must_run() -> bool:
@@ -64,7 +66,7 @@ def tf_python() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves the breadth to `make test-full`."""
-    if os.environ.get("LASTGOOD_BREADTH") == "full":
+    if IS_FULL:
         return
     broad = [item for item in items if item.get_closest_marker("breadth")]
     items[:] = [item for item in items if item not in broad]

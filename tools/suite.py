@@ -93,22 +93,24 @@ CHECK = (
     Part("imports", 5, (sys.executable, "-c", LINT_IMPORTS, "--no-logo")),
     Part("protos", 5, ("buf", "lint")),
     Part("generated code", 5, (sys.executable, "tools/protos.py", "check")),
-    Part("unit tests", 65, tests=("tests/unit", "tests/contract", "tests/simulation")),
+    Part("unit tests", 40, tests=("tests/unit", "tests/contract", "tests/simulation"), processes=2),
 )
 
 TEST = (
     *CHECK,
-    Part("integration", 120, tests=("tests/integration",)),
-    Part("end to end, with the demo", 300, tests=("tests/e2e",)),
+    Part("integration", 60, tests=("tests/integration",), processes=2),
+    Part("end to end, with the demo", 140, tests=("tests/e2e",), processes=2),
 )
 
-#: Tests that can look at more than they usually do look at this; tests/conftest.py does for hypothesis.
+#: Tests that can look further than they usually do look at this (tests/breadth.py), and those marked `breadth` run.
 WIDE = {"LASTGOOD_BREADTH": "full"}
 
+#: core: what decides, on thousands of runs with faults by chance, and what reads untrusted bytes, on more of them.
+#: hooks: each hook and each fault of one, in real training. loop: all of it together, twice over.
 FULL = (
-    Part("core", 900, tests=("tests/unit/core", "tests/simulation"), environment=WIDE),
-    Part("hooks", 600, tests=("tests/unit/hooks", "tests/integration/hooks"), environment=WIDE),
-    Part("loop", 900, tests=("tests/e2e",), repeats=2, environment=WIDE),
+    Part("core", 300, tests=("tests/unit/core", "tests/unit/lib", "tests/simulation"), processes=2, environment=WIDE),
+    Part("hooks", 120, tests=("tests/unit/hooks", "tests/integration/hooks"), processes=2, environment=WIDE),
+    Part("loop", 480, tests=("tests/e2e",), processes=2, repeats=2, environment=WIDE),
 )
 
 
@@ -136,7 +138,7 @@ def run_tests(part: Part) -> Counts:
     if not folders:
         print(f"none of {', '.join(part.tests)} is there")
         return Counts(0, 1)
-    side_by_side = ("-n", str(part.processes), "--dist", "worksteal") if part.processes > 1 else ()
+    side_by_side = ("-n", str(part.processes), "--dist", "loadgroup") if part.processes > 1 else ()
     with tempfile.TemporaryDirectory() as temporary:
         result = Path(temporary) / "result.xml"
         status = run(part, (sys.executable, "-m", "pytest", "-q", *side_by_side, f"--junitxml={result}", *folders))

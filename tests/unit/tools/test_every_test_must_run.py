@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).resolve().parents[2] / "conftest.py"
+CLONE = Path(__file__).resolve().parents[3]
 
 SKIPS = """
 import pytest
@@ -32,10 +32,10 @@ SKIPS_AS_A_WHOLE = "import pytest; pytest.importorskip('no_such_module_anywhere'
 
 def run_pytest(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     """The exit status and the output of pytest on those tests beside our conftest, with no Python 3.8 on the PATH."""
-    shutil.copy(CONFTEST, folder / "conftest.py")
+    shutil.copy(CLONE / "tests" / "conftest.py", folder)
     (folder / "test_some.py").write_text(SKIPS, encoding="utf-8")
     (folder / "test_whole.py").write_text(SKIPS_AS_A_WHOLE, encoding="utf-8")
-    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {CLONE}\n", encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "LASTGOOD_REQUIRE_ALL")}
     kept |= {"PATH": str(folder), "LASTGOOD_TEST_PYTHON38": ""}
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *options, str(folder)]
