@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, kill, wait_for_good
-from training import Reference, Training, assert_trained_truly, free_ports, tf_config
+from training import Plain, Training, assert_trained_truly, free_ports, tf_config
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)
@@ -104,7 +104,7 @@ def by_hand(lastgood: Lastgood, tmp_path: Path, nothing_left: None) -> Iterator[
 
 
 def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
-    by_hand: ByHand, lastgood: Lastgood, training: Training, reference: Reference, tmp_path: Path
+    by_hand: ByHand, lastgood: Lastgood, training: Training, plain: Plain, tmp_path: Path
 ) -> None:
     by_hand.start_workers(training.command(steps=STEPS, save_every=5, pace=0.03, hold_at="20,50"))
     by_hand.wait_for_good(10)
@@ -124,7 +124,7 @@ def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
 
     assert statuses == [0, 0], by_hand.account()
     assert controller_status in (0, 143), by_hand.account()
-    assert_trained_truly(training, reference(2), steps=STEPS)
+    assert_trained_truly(training, plain(2), steps=STEPS)
 
     # While it ran.
     assert [(summary["name"], summary["attempt"], summary["phase"]) for summary in live_jobs] == [(JOB, 2, "Training")]
