@@ -57,7 +57,7 @@ def test_without_steering_the_demo_fails_and_says_why(
     lastgood: Lastgood, tf_python: str, tmp_path: Path, workers: str
 ) -> None:
     """The script finds no state file after the kill and begins anew, as it would without lastgood."""
-    options = ("--workers", workers, "--steps", "80", "--sabotage", "c")
+    options = ("--workers", workers, "--steps", "50", "--save-every", "10", "--sabotage", "c")
     demo = run_demo(lastgood, tf_python, tmp_path, "--steering", "off", *options)
 
     assert demo.status == 1, demo.output
