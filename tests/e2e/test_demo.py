@@ -44,7 +44,7 @@ def claims(demo: Finished, mark: str) -> list[str]:
 def test_the_demo_shows_every_claim(lastgood: Lastgood, tf_python: str, tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
 
-    shorter = () if IS_FULL else ("--steps", "120", "--save-every", "10")
+    shorter = () if IS_FULL else ("--steps", "140", "--save-every", "20")
     demo = run_demo(lastgood, tf_python, tmp_path, "--record", str(picture), *shorter)
 
     assert demo.status == 0, demo.output

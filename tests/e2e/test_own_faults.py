@@ -12,7 +12,7 @@ from operating import Document, Finished, Lastgood, Launch, kill, kill_what_is_l
 from training import Plain, Training, assert_trained_truly
 
 #: Seconds for one test on a machine that does other things, too. One run serves all of them.
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("own faults")]
+pytestmark = pytest.mark.timeout(400)
 
 WORKERS = ("worker/0", "worker/1")
 STEPS, SAVE_EVERY = 95, 5
