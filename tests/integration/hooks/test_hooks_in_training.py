@@ -18,6 +18,9 @@ from hooked_worker import DEADLINE_S, FakeAgent, finish, free_address, plan_of, 
 from lastgood.inspect import manifest_from_index, read_manifest
 from lastgood.manifest import manifest_to_json
 
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
 FAULTS = str(Path(__file__).parent / "faults")
 FRESH = {"kind": "fresh", "series": []}
 STEPS = 4
