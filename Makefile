@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 ENVIRONMENT := $(PYTHON) tools/environment.py
 DEV := $(ENVIRONMENT) exec --
 DEV_AND_TF := $(ENVIRONMENT) exec --tf --
+DEV_AND_EACH_TF := $(ENVIRONMENT) exec --tf-all --
 
 .PHONY: help demo check test test-full bench proto lock clean-cache
 .DEFAULT_GOAL := help
@@ -24,10 +25,10 @@ check:
 	@$(DEV) python tools/suite.py check
 
 test:
-	@$(DEV_AND_TF) python tools/suite.py test
+	@$(DEV_AND_EACH_TF) python tools/suite.py test
 
 test-full:
-	@$(DEV_AND_TF) python tools/suite.py full $(if $(PART),--part $(PART))
+	@$(DEV_AND_EACH_TF) python tools/suite.py full $(if $(PART),--part $(PART))
 
 bench:
 	@$(DEV_AND_TF) python -m benchmarks.report $(ARGS)

@@ -1,20 +1,19 @@
 """The command `lastgood`: finds the subcommand that was asked for, loads that one alone, and runs it.
 
-`verify` is built in. The others belong to parts that may not be installed and are found by the entry-point group
-`lastgood.commands`; a part that is missing or broken gives a sentence and harms no other command. Exit status: 0
-good, 1 a bad verdict, 2 wrong usage (or a part that is not installed), 3 could not tell, 130 interrupted, 141 when
-nobody reads the output any more.
+The library's own commands are listed here by name; none of them is imported before it is asked for. The others belong
+to parts that may not be installed and are found by the entry-point group `lastgood.commands`; a part that is missing or
+broken gives a sentence and harms no other command. Exit status: 0 good, 1 a bad verdict, 2 wrong usage (or a part that
+is not installed), 3 could not tell, 130 interrupted, 141 when nobody reads the output any more.
 """
 
 import sys
 from argparse import ArgumentParser
 from contextlib import suppress
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 from lastgood import __version__, streams
 from lastgood.command import Command
 from lastgood.errors import LastgoodError
-from lastgood.verify_command import VERIFY
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -23,7 +22,27 @@ ENTRY_POINT_GROUP = "lastgood.commands"
 
 GOOD, BAD, USAGE, UNKNOWN, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
-_BUILT_IN: Dict[str, Command] = {VERIFY.name: VERIFY}
+
+class BuiltIn(NamedTuple):
+    """Where one of the library's own commands is, as "module:ATTRIBUTE", and what `--help` says of it."""
+
+    target: str
+    summary: str
+
+    def load(self) -> Command:
+        """Imports it."""
+        from importlib import import_module
+
+        module, _, attribute = self.target.partition(":")
+        command: Command = getattr(import_module(module), attribute)
+        return command
+
+
+#: By name. Each summary stands here too, so that `--help` imports none of them; a test keeps the two equal.
+BUILT_IN: Dict[str, BuiltIn] = {
+    "diff": BuiltIn("lastgood.commands.diff:DIFF", "say in words what changed between two checkpoints"),
+    "verify": BuiltIn("lastgood.commands.verify:VERIFY", "read checkpoints' bytes and say whether they are whole"),
+}
 
 #: What must be installed for the commands of which package.
 _EXTRA_BY_PACKAGE = {"lastgood_agent": "agent", "lastgood_controller": "controller"}
@@ -63,9 +82,9 @@ def _run(arguments: List[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         return _run_without_command(arguments)
     name, rest = arguments[0], arguments[1:]
-    command = _BUILT_IN.get(name)
-    if command is not None:
-        return _run_command(command, rest)
+    built_in = BUILT_IN.get(name)
+    if built_in is not None:
+        return _run_command(built_in.load(), rest)
     entry_point = _entry_points().get(name)
     if entry_point is None:
         return _fail("there is no command {!r}. The commands are: {}".format(name, ", ".join(_names())), USAGE)
@@ -95,7 +114,7 @@ def _run_command(command: Command, arguments: List[str]) -> int:
 
 
 def _help() -> str:
-    """What `--help` prints: loads every part that is installed, for the one line that it says of itself."""
+    """What `--help` prints: loads every other part that is installed, for the one line that it says of itself."""
     commands = "\n".join("  {:<12} {}".format(name, _summary(name)) for name in _names())
     return "usage: lastgood [--version] COMMAND ...\n\n{}\n\ncommands:\n{}\n\n{}".format(
         _DESCRIPTION, commands, "`lastgood COMMAND --help` says what a command takes."
@@ -103,12 +122,12 @@ def _help() -> str:
 
 
 def _names() -> List[str]:
-    return sorted(set(_BUILT_IN) | set(_entry_points()))
+    return sorted(set(BUILT_IN) | set(_entry_points()))
 
 
 def _summary(name: str) -> str:
-    if name in _BUILT_IN:
-        return _BUILT_IN[name].summary
+    if name in BUILT_IN:
+        return BUILT_IN[name].summary
     try:
         return _load(_entry_points()[name]).summary
     except _UnavailableError as error:

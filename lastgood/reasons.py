@@ -28,6 +28,7 @@ class Reason(str, Enum):
     AWAITING_MANIFEST = "AwaitingManifest"  # the digest is known, what it stands for is not
     AWAITING_VERIFICATION = "AwaitingVerification"  # its bytes have not been read again yet
     AWAITING_RECEIPTS = "AwaitingReceipts"  # its attempt has not yet proven what it restored
+    STILL_CHANGING = "StillChanging"  # its files changed while they were read, or a moment ago: look again
 
     # An attempt failed.
     WORKER_EXITED = "WorkerExited"  # a trainer ended with a status other than 0

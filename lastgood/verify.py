@@ -57,7 +57,13 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        return not self.faults
+        """Its bytes are those that were saved. They may still be NaN: that is a fault, and no damage."""
+        return all(fault.reason is Reason.NOT_FINITE for fault in self.faults)
+
+    @property
+    def is_pending(self) -> bool:
+        """Its files are not at rest: nothing is said against it, and nothing for it. Look again later."""
+        return any(fault.reason is Reason.STILL_CHANGING for fault in self.faults)
 
 
 def verify(
@@ -65,14 +71,24 @@ def verify(
     expected_digest: Optional[str] = None,
     *,
     drop_cache: bool = False,
+    finite: bool = True,
+    threads: int = 1,
+    settle_s: float = 0.0,
+    now_s: Optional[float] = None,
     on_progress: Optional[Progress] = None,
 ) -> Verification:
     """Reads the checkpoint at `prefix` and says what is wrong with it.
 
+    prefix: a path, or a URL such as s3://bucket/ckpts/ckpt-7 where fsspec is installed.
     expected_digest: the manifest digest that should lie there. Where something else lies, or nothing, the fault is
         VANISHED, and the bytes of that other checkpoint are not read.
     drop_cache: ask the kernel to forget what it has cached of the files, so that the disk is read.
-    on_progress: called after each piece that was read; what it raises ends the verification.
+    finite: tensors with NaN or Inf are faults (NOT_FINITE).
+    threads: how many read at the same time. The faults and their order do not depend on it.
+    settle_s, now_s: what is wrong with files that were written less than `settle_s` before `now_s` (seconds since the
+        epoch, by default the clock's) is STILL_CHANGING; so is, always, what is wrong with files that change while
+        they are read. Neither applies where a digest was expected: who knows the digest knows that the save is over.
+    on_progress: called in the caller's thread after pieces were read; what it raises ends the verification.
     """
     return _Reading(prefix, expected_digest, drop_cache, on_progress).verification()
 

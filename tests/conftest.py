@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Generator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -62,6 +63,25 @@ def tf_python() -> str:
     if not Path(interpreter).is_file():
         pytest.skip("needs a Python with TensorFlow as LASTGOOD_TEST_TF_PYTHON; `make test` sets it")
     return interpreter
+
+
+@dataclass(frozen=True)
+class TensorFlow:
+    """An environment with one TensorFlow and nothing of lastgood. version: such as "2.15"."""
+
+    version: str
+    python: str
+
+
+@pytest.fixture(scope="session", params=["2.4", "2.15", "2.21"])
+def each_tensorflow(request: pytest.FixtureRequest) -> TensorFlow:
+    """One TensorFlow after the other; 2.4 runs on Python 3.8."""
+    version: str = request.param
+    variable = f"LASTGOOD_TEST_TF_{version.replace('.', '_')}_PYTHON"
+    interpreter = os.environ.get(variable, "")
+    if not Path(interpreter).is_file():
+        pytest.skip(f"needs a Python with TensorFlow {version} as {variable}; `make test` sets it where it can be had")
+    return TensorFlow(version, interpreter)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

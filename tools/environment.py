@@ -3,14 +3,18 @@
 Decides which environments there are, what goes into each (its lock file, by hash, nothing else) and when one has to be
 made again. Makes nothing inside the clone, and changes no environment once it is made: a new lock file gets a new one.
 
-    python3.11 tools/environment.py exec [--tf] -- COMMAND…   run COMMAND in the development environment
-    python3.11 tools/environment.py path dev|tf               print an environment's interpreter
-    python3.11 tools/environment.py lock [--upgrade]          write the lock files anew
-    python3.11 tools/environment.py clean                     remove all that was made
+    python3.11 tools/environment.py exec [--tf|--tf-all] -- COMMAND…   run COMMAND in the development environment
+    python3.11 tools/environment.py path dev|tf|2.4|2.15|2.21          print an environment's interpreter
+    python3.11 tools/environment.py lock [--upgrade]                   write the lock files anew
+    python3.11 tools/environment.py clean                              remove all that was made
 
 All of it lies in `${XDG_CACHE_HOME:-~/.cache}/lastgood`:
-- `uv-KEY`, `dev-KEY`, `tf-2.21-KEY`: third-party packages, one environment per lock file and Python, for every clone;
+- `uv-KEY`, `dev-KEY`, `tf-VERSION-KEY`: third-party packages, one environment per lock file and Python, for all clones;
 - `clone-PATHKEY-KEY`: one clone's own packages and the `lastgood` command, on top of `dev-KEY`. A few small files.
+
+`--tf` adds the newest TensorFlow (LASTGOOD_TEST_TF_PYTHON names its interpreter), `--tf-all` each one that the project
+is compared with (LASTGOOD_TEST_TF_2_4_PYTHON and so on). TensorFlow 2.4 runs on Python 3.8; where there is none it is
+left out, and said so.
 
 Needs Python 3.11 with nothing installed. Exit status 3: an environment could not be made.
 """
@@ -35,7 +39,13 @@ CLONE = Path(__file__).resolve().parent.parent
 REQUIREMENTS = CLONE / "requirements"
 BOOTSTRAP_LOCK = REQUIREMENTS / "bootstrap.lock"
 DEV_LOCK = REQUIREMENTS / "dev.lock"
-TF_LOCK = REQUIREMENTS / "tf-2.21.lock"
+
+#: The TensorFlow versions that the project is compared with, oldest first, and the Python that each runs on.
+TENSORFLOWS = {"2.4": "3.8", "2.15": "3.11", "2.21": "3.11"}
+NEWEST_TENSORFLOW = "2.21"
+
+#: What of the project's optional dependencies the development environment has: all of them.
+EXTRAS = ("agent", "controller", "keras", "remote")
 
 #: Where the packages of the clone lie, in the order of sys.path.
 SOURCE_FOLDERS = (CLONE, CLONE / "controller", CLONE / "worker_agent")
@@ -78,10 +88,19 @@ def dev_environment() -> tuple[Path, Path]:
     return ready(own, lambda folder: lay_over(folder, shared), "this clone"), shared
 
 
-def tf_environment() -> Path:
-    """An environment with TensorFlow and nothing of lastgood."""
-    folder = cache_folder() / f"tf-2.21-{key_of(TF_LOCK.read_bytes())}"
-    return ready(folder, lambda folder: sync(folder, TF_LOCK), "TensorFlow 2.21")
+def tf_lock(version: str) -> Path:
+    """The lock file of one TensorFlow."""
+    return REQUIREMENTS / f"tf-{version}.lock"
+
+
+def tf_environment(version: str) -> Path | None:
+    """An environment with that TensorFlow and nothing of lastgood; None where the Python that it runs on is missing."""
+    interpreter = sys.executable if TENSORFLOWS[version] == "3.11" else find_python38()
+    if interpreter is None:
+        return None
+    lock = tf_lock(version)
+    folder = cache_folder() / f"tf-{version}-{key_of(lock.read_bytes(), interpreter.encode())}"
+    return ready(folder, lambda folder: sync(folder, lock, interpreter), f"TensorFlow {version}")
 
 
 def ready(folder: Path, build: Callable[[Path], None], what: str) -> Path:
@@ -114,9 +133,9 @@ def alone(name: str) -> Iterator[None]:
         yield
 
 
-def sync(folder: Path, lock: Path) -> None:
+def sync(folder: Path, lock: Path, python: str = sys.executable) -> None:
     """Makes an environment that holds exactly what the lock file says, each file checked against its hash."""
-    run_uv("venv", "--quiet", "--python", sys.executable, folder)
+    run_uv("venv", "--quiet", "--python", python, folder)
     interpreter = str(folder / "bin" / "python")
     run_uv("pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", interpreter, lock)
 
@@ -222,16 +241,15 @@ def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
 
 def execute(arguments: list[str]) -> int:
     """Becomes COMMAND, with the development environment first on its PATH. Returns only when it could not."""
-    with_tf = arguments[:1] == ["--tf"]
-    command = arguments[1:] if with_tf else arguments
+    versions = {"--tf": (NEWEST_TENSORFLOW,), "--tf-all": tuple(TENSORFLOWS)}.get(arguments[0] if arguments else "", ())
+    command = arguments[1:] if versions else arguments
     if command[:1] != ["--"] or len(command) < 2:
-        return misuse("expected: exec [--tf] -- COMMAND…")
+        return misuse("expected: exec [--tf|--tf-all] -- COMMAND…")
     own, shared = dev_environment()
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     environment["VIRTUAL_ENV"] = str(own)
     environment["PATH"] = os.pathsep.join([str(own / "bin"), str(shared / "bin"), environment.get("PATH", os.defpath)])
-    if with_tf:
-        environment["LASTGOOD_TEST_TF_PYTHON"] = str(tf_environment() / "bin" / "python")
+    environment |= tf_interpreters(versions)
     python38 = find_python38()
     if python38:
         environment["LASTGOOD_TEST_PYTHON38"] = python38
@@ -241,6 +259,21 @@ def execute(arguments: list[str]) -> int:
         return misuse(f"expected a command, found {command[1]!r}, which is not on the PATH")
     os.execve(program, command[1:], environment)
     raise AssertionError("exec does not return")
+
+
+def tf_interpreters(versions: Sequence[str]) -> dict[str, str]:
+    """The variables that name the interpreters of these TensorFlows."""
+    variables = {}
+    for version in versions:
+        folder = tf_environment(version)
+        if folder is None:
+            say(f"left out TensorFlow {version}: it needs Python {TENSORFLOWS[version]}, which was not found here")
+            continue
+        interpreter = str(folder / "bin" / "python")
+        variables[f"LASTGOOD_TEST_TF_{version.replace('.', '_')}_PYTHON"] = interpreter
+        if version == NEWEST_TENSORFLOW:
+            variables["LASTGOOD_TEST_TF_PYTHON"] = interpreter
+    return variables
 
 
 def find_python38() -> str | None:
@@ -264,9 +297,13 @@ def answers(interpreter: str, program: str) -> bool:
 
 def print_path(arguments: list[str]) -> int:
     """Prints the interpreter of one environment."""
-    if arguments not in (["dev"], ["tf"]):
-        return misuse("expected: path dev|tf")
-    folder = dev_environment()[0] if arguments == ["dev"] else tf_environment()
+    names = ("dev", "tf", *TENSORFLOWS)
+    if len(arguments) != 1 or arguments[0] not in names:
+        return misuse(f"expected: path {'|'.join(names)}")
+    name = NEWEST_TENSORFLOW if arguments[0] == "tf" else arguments[0]
+    folder = dev_environment()[0] if name == "dev" else tf_environment(name)
+    if folder is None:
+        raise EnvironmentSetupError(f"TensorFlow {name} needs Python {TENSORFLOWS[name]}, which was not found here")
     print(folder / "bin" / "python")
     return 0
 
@@ -275,15 +312,22 @@ def write_locks(arguments: list[str]) -> int:
     """Writes every lock file from what it is made of. Pins stay as they are, except with --upgrade."""
     if arguments not in ([], ["--upgrade"]):
         return misuse("expected: lock [--upgrade]")
-    pyproject = ["pyproject.toml", "--extra", "agent", "--extra", "controller", "--group", "dev"]
+    pyproject = ["pyproject.toml", *(word for extra in EXTRAS for word in ("--extra", extra)), "--group", "dev"]
     sources = {
-        BOOTSTRAP_LOCK: ["requirements/bootstrap.in"],
-        DEV_LOCK: pyproject,
-        TF_LOCK: ["requirements/tf-2.21.in"],
+        BOOTSTRAP_LOCK: ("3.11", ["requirements/bootstrap.in"]),
+        DEV_LOCK: ("3.11", pyproject),
+        **{tf_lock(v): (python, [f"requirements/tf-{v}.in"]) for v, python in TENSORFLOWS.items()},
     }
-    options = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--python-version", "3.11", *arguments]
-    for lock, source in sources.items():
-        run_uv("pip", "compile", *options, "--custom-compile-command", "make lock", *source, "--output-file", lock)
+    options = [
+        "--quiet",
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--custom-compile-command",
+        "make lock",
+        *arguments,
+    ]
+    for lock, (python, source) in sources.items():
+        run_uv("pip", "compile", *options, *arguments, "--python-version", python, *source, "--output-file", lock)
         if "://" in lock.read_text(encoding="utf-8"):
             raise EnvironmentSetupError(f"{lock} names a host; a lock file says what, never where from")
         say(f"wrote {lock.relative_to(CLONE)}")

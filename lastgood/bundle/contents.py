@@ -7,7 +7,7 @@ masked checksum so far; lengths count as uint64. Memory is bounded whatever the 
 """
 
 import struct
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, Iterator, List, Tuple
 
 from lastgood.bundle import dtypes
 from lastgood.bundle.reader import Entry
@@ -28,6 +28,47 @@ def verify_entry(shard: Shard, entry: Entry) -> None:
         found = compute(shard, entry)
     except WireError as error:
         raise _corrupt(shard, entry, "its content is damaged: {}".format(error)) from error
+    _refuse_other_crc(shard, entry, found)
+
+
+def read_stored(shard: Shard, entry: Entry) -> Iterator[memoryview]:
+    """The bytes as they lie, checked: each piece is valid until the next one is asked for.
+
+    Those of numbers are checked on the way and proven right when the iterator ends; those of strings and variants are
+    read twice. Raises BundleError: CORRUPT, TORN or UNREADABLE.
+    """
+    if entry.dtype in _COMPUTE:
+        verify_entry(shard, entry)
+        yield from shard.pieces(entry.offset, entry.size_bytes)
+        return
+    crc = 0
+    for piece in shard.pieces(entry.offset, entry.size_bytes):
+        crc = crc32c(piece, crc)
+        yield piece
+    _refuse_other_crc(shard, entry, crc)
+
+
+def read_elements(shard: Shard, entry: Entry) -> List[bytes]:
+    """The elements of a tensor of strings or variants, row by row, checked. Raises BundleError."""
+    verify_entry(shard, entry)
+    stream = Stream(shard, entry)
+    try:
+        if entry.dtype == dtypes.VARIANT:
+            return [_read_variant(stream) for _ in range(entry.elements)]
+        lengths = [stream.varint() for _ in range(entry.elements)]
+        stream.exactly(_CHECKSUM_BYTES)
+        return [stream.exactly(length) for length in lengths]
+    except WireError as error:  # the file changed after it was verified
+        raise _corrupt(shard, entry, str(error)) from error
+
+
+def _read_variant(stream: Stream) -> bytes:
+    element = stream.exactly(stream.varint())
+    stream.exactly(_CHECKSUM_BYTES)
+    return element
+
+
+def _refuse_other_crc(shard: Shard, entry: Entry, found: int) -> None:
     if found != entry.crc32c:
         raise _corrupt(
             shard, entry, "its bytes have the crc32c {:#010x}, expected {:#010x}".format(found, entry.crc32c)

@@ -50,6 +50,14 @@ BY_NUMBER: Dict[int, Dtype] = {
     33: Dtype("float4_e2m1fn", 1),
 }
 
+BY_NAME: Dict[str, Dtype] = {dtype.name: dtype for dtype in BY_NUMBER.values()}
+
+
+def is_opaque(dtype: str) -> bool:
+    """Whether its elements are bytes of any length rather than numbers."""
+    return dtype in (STRING, VARIANT)
+
+
 #: Types of which `int.from_bytes` gives the value; True: signed.
 INTEGERS: Dict[str, bool] = {
     "int8": True,

@@ -3,7 +3,7 @@
 Reads no data file. Names of data files are derived from the prefix and the number of shards, never from the index's
 content, so that no index can make anybody read another file. Refuses big-endian bundles and newer versions
 (Unsupported) and whatever contradicts itself (Corrupt): sizes that do not fit the shape, entries that overlap, shards
-that do not exist by the header, slices whose parts are missing.
+that do not exist by the header, slices whose parts are missing or overlap.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from lastgood.bundle import dtypes, ordered_code
 from lastgood.bundle.files import drop_cached_pages, open_file
+from lastgood.bundle.slices import Box, have_overlap, volume
 from lastgood.bundle.table import MAX_TABLE_BYTES, read_table
 from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields
 from lastgood.checksum import unmask
@@ -57,7 +58,7 @@ class Entry:
     @property
     def elements(self) -> int:
         """How many elements the shape has: 1 for a scalar."""
-        return _volume(self.shape)
+        return volume(self.shape)
 
     @property
     def label(self) -> str:
@@ -145,6 +146,14 @@ def parse_bundle(index: bytes, where: str = "the index") -> Bundle:
 def part_key(key: bytes, part: Slice) -> bytes:
     """The key under which one part of a sliced tensor is stored."""
     return ordered_code.encode_slice_key(key, part)
+
+
+def part_box(whole: Entry, part: Slice) -> Box:
+    """The place of one part of a sliced tensor within it."""
+    return Box(
+        tuple(start for start, _ in part),
+        tuple(size if length == -1 else length for (_, length), size in zip(part, whole.shape)),
+    )
 
 
 def _parse_header(value: bytes, where: str) -> int:
@@ -281,10 +290,17 @@ def _refuse_missing_parts(entries: Sequence[Entry]) -> None:
     by_key: Dict[bytes, Entry] = {entry.key: entry for entry in entries}
     for whole in sliced:
         elements = sum(_check_part(whole, part, by_key) for part in whole.slices)
-        if elements < whole.elements:
+        if elements != whole.elements:
             raise WireError(
                 "the parts of {} have {} elements, expected {}".format(whole.label, elements, whole.elements)
             )
+        overlap = have_overlap([part_box(whole, part) for part in whole.slices])
+        if overlap is None:
+            raise BundleError(
+                Reason.UNSUPPORTED, "{} has {} parts in too intricate a pattern".format(whole.label, len(whole.slices))
+            )
+        if overlap:
+            raise WireError("parts of {} overlap".format(whole.label))
 
 
 def _check_part(whole: Entry, part: Slice, by_key: Mapping[bytes, Entry]) -> int:
@@ -305,16 +321,7 @@ def _check_part(whole: Entry, part: Slice, by_key: Mapping[bytes, Entry]) -> int
 def _part_shape(whole: Entry, part: Slice) -> Tuple[int, ...]:
     if len(part) != len(whole.shape):
         raise WireError("{} has {} dimensions and a slice of {}".format(whole.label, len(whole.shape), len(part)))
-    shape = []
-    for (start, length), size in zip(part, whole.shape):
-        shape.append(size if length == -1 else length)
-        if start + shape[-1] > size:
-            raise WireError("a slice of {} reaches beyond its shape {}".format(whole.label, list(whole.shape)))
-    return tuple(shape)
-
-
-def _volume(shape: Sequence[int]) -> int:
-    volume = 1
-    for size in shape:
-        volume *= size
-    return volume
+    box = part_box(whole, part)
+    if any(start + length > size for start, length, size in zip(*box, whole.shape)):
+        raise WireError("a slice of {} reaches beyond its shape {}".format(whole.label, list(whole.shape)))
+    return box.shape

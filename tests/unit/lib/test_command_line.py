@@ -11,7 +11,7 @@ import bundle_builder as build
 import pytest
 
 import lastgood
-from lastgood.cli import main
+from lastgood.cli import BUILT_IN, main
 
 SOURCE = Path(lastgood.__file__).parents[1]
 MWMS = build.DATA / "tf-2.21.0" / "mwms"
@@ -142,6 +142,28 @@ def test_version_and_help_end_with_0(capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"lastgood {lastgood.__version__}\n")
     assert "verify       read checkpoints' bytes" in out
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_command_is_where_the_list_says_and_says_the_same_of_itself(name):
+    command = BUILT_IN[name].load()
+
+    assert (command.name, command.summary) == (name, BUILT_IN[name].summary)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_command_imports_no_other_command(name):
+    code = (
+        "import sys; from lastgood.cli import main; main([sys.argv[1], '--help']); "
+        "print(sorted(name for name in sys.modules if name.startswith('lastgood.commands.')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+
+    told = subprocess.run(
+        [sys.executable, "-c", code, name], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert told.stdout.splitlines()[-1] == str([BUILT_IN[name].target.partition(":")[0]]), told.stderr
 
 
 def test_a_command_of_another_part_is_found_and_gets_its_arguments(install, capsys):

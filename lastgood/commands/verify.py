@@ -16,7 +16,7 @@ from lastgood.verify import Fault, Verification, verify
 GOOD, BAD, UNKNOWN = "Good", "Bad", "Unknown"
 
 #: With these nothing is known about the bytes: they condemn no checkpoint.
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED)
+_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.STILL_CHANGING)
 
 #: A shell completes to the name of a file; what is meant is the checkpoint that it belongs to.
 _FILE_OF_CHECKPOINT = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
@@ -71,7 +71,7 @@ def _unread(path: str, fault: Fault) -> Verification:
 
 def standing(verification: Verification) -> str:
     """Good, Bad, or Unknown where nothing can be said about the bytes."""
-    if verification.is_whole:
+    if not verification.faults:
         return GOOD
     return UNKNOWN if all(fault.reason in _UNDECIDED for fault in verification.faults) else BAD
 
@@ -98,7 +98,7 @@ def verification_to_json(verification: Verification) -> Dict[str, Any]:
 
 
 def _line(verification: Verification) -> str:
-    if verification.is_whole:
+    if not verification.faults:
         what = "{} tensors, {}".format(verification.tensors, _size(verification.bytes_read))
     else:
         first, others = verification.faults[0], verification.faults[1:]

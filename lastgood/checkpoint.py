@@ -1,0 +1,145 @@
+"""One view of a checkpoint, whatever wrote it: its tensors, its object graph, and values that are checked when read.
+
+    with open_checkpoint("ckpts/ckpt-7") as checkpoint:
+        for key, tensor in checkpoint.tensors.items():
+            print(tensor.label, tensor.dtype, tensor.shape, tensor.full_name)
+        kernel = checkpoint.array(b"net/d1/kernel/.ATTRIBUTES/VARIABLE_VALUE")
+
+Opening reads the index alone; the object graph and the values are read when they are asked for, and every value is
+checked against its checksum while it is read. Nothing is said here about a checkpoint as a whole: `lastgood.verify`
+reads every byte of it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union
+
+from lastgood.bundle.dtypes import is_opaque
+from lastgood.bundle.graph import ObjectGraph
+from lastgood.bundle.reader import label
+from lastgood.bundle.slices import volume
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.generic]
+
+#: What the files are: a TensorBundle, a `.keras` archive, or a `.weights.h5` file.
+BUNDLE, KERAS, WEIGHTS_H5 = "bundle", "keras", "weights.h5"
+
+
+def _nameless() -> Mapping[bytes, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One logical tensor: the parts of a sliced one count as one.
+
+    key: the bundle key; in Keras files the path of the dataset.
+    dtype: TensorFlow's name, such as "float32".
+    crc32c: unmasked, of the stored bytes; None where the files have none for the tensor as a whole (sliced tensors,
+        whose parts have one each; Keras files).
+    size_bytes: of the stored bytes, all parts together.
+    """
+
+    key: bytes
+    dtype: str
+    shape: Tuple[int, ...]
+    crc32c: Optional[int]
+    size_bytes: int
+    is_sliced: bool = False
+    _names: Callable[[], Mapping[bytes, str]] = field(default=_nameless, repr=False, compare=False)
+
+    @property
+    def full_name(self) -> str:
+        """The variable's name when it was saved, "" where unknown.
+
+        Reads the object graph when the first one is asked for. Raises BundleError where that is damaged.
+        """
+        return self._names().get(self.key, "")
+
+    @property
+    def label(self) -> str:
+        """The key as people read it."""
+        return label(self.key)
+
+    @property
+    def elements(self) -> int:
+        """How many elements the shape has: 1 for a scalar."""
+        return volume(self.shape)
+
+
+class Checkpoint(ABC):
+    """An open checkpoint. Made by `open_checkpoint`; a context manager that closes its files.
+
+    path: as it was given. prefix: of the bundle, or the path of the Keras file. format: BUNDLE, KERAS or WEIGHTS_H5.
+    What reads may raise BundleError, and KeyError for a key that is not among `tensors`.
+    """
+
+    def __init__(self, path: str, prefix: str, format: str) -> None:
+        self.path = path
+        self.prefix = prefix
+        self.format = format
+
+    @property
+    @abstractmethod
+    def tensors(self) -> Mapping[bytes, TensorInfo]:
+        """Every logical tensor by its key, sorted by key. The object graph is not among them."""
+
+    @property
+    @abstractmethod
+    def graph(self) -> ObjectGraph:
+        """The object graph; without nodes where the checkpoint has none."""
+
+    @abstractmethod
+    def raw(self, key: bytes) -> Iterator[memoryview]:
+        """The tensor's bytes: its elements, row by row, little-endian; strings and variants as they are stored.
+
+        In pieces of bounded size, each valid until the next one is asked for. They are checked on the way: what came
+        is proven right only when the iterator has ended without raising BundleError.
+        """
+
+    @abstractmethod
+    def elements(self, key: bytes) -> List[bytes]:
+        """The elements of a tensor of strings or variants, row by row. Raises ValueError for another type."""
+
+    def array(self, key: bytes) -> "Union[Array, List[bytes]]":
+        """The tensor as a numpy array of its shape; a list of its elements, row by row, for strings and variants.
+
+        Types that numpy lacks come as `lastgood.values` says: bfloat16 as uint16 and the float8 types as uint8, which
+        `values.to_float32` turns into numbers. Raises ImportError where there is no numpy.
+        """
+        tensor = self.tensors[key]
+        if is_opaque(tensor.dtype):
+            return self.elements(key)
+        from lastgood import values
+
+        return values.to_numpy(self.raw(key), tensor.dtype, tensor.shape)
+
+    def values(self, key: bytes) -> List[Any]:
+        """The tensor's elements, row by row, as Python's own numbers, strings as bytes. Needs no numpy."""
+        tensor = self.tensors[key]
+        if is_opaque(tensor.dtype):
+            return list(self.elements(key))
+        from lastgood import values
+
+        return values.to_list(self.raw(key), tensor.dtype)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the files. May be called again."""
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_checkpoint(path: str) -> Checkpoint:
+    """The checkpoint at `path`: a bundle's prefix. Reads its index. Raises BundleError."""
+    from lastgood.bundle_checkpoint import BundleCheckpoint
+
+    return BundleCheckpoint(path, path)
