@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -105,4 +106,4 @@ Gang.TestCase.settings = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-TestGang = Gang.TestCase
+TestGang = pytest.mark.timeout(3600 if IS_FULL else 300)(Gang.TestCase)
