@@ -320,6 +320,10 @@ class Launch:
         self._reaper.join(PATIENCE_S)
 
 
+#: Starts `lastgood launch` in the test's directory, with the options of Launch.
+Start = Callable[..., Launch]
+
+
 def wait_for_good(journal: Journal, step: int, attempt: int, say: Callable[[], str]) -> Document:
     """The verdict Good on an attempt's checkpoint of a step, as soon as it is in the journal."""
 

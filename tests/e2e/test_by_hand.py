@@ -13,9 +13,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from conftest import Reference
 from operating import JOB, PATIENCE_S, STOP_LIMIT_S, Document, Journal, Lastgood, agent_below, kill, wait_for_good
-from training import Training, assert_trained_truly, free_ports, tf_config
+from training import Plain, Training, assert_trained_truly, free_ports, tf_config
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)
@@ -128,7 +127,7 @@ def by_hand(lastgood: Lastgood, tmp_path: Path, nothing_left: None) -> Iterator[
 
 
 def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
-    by_hand: ByHand, lastgood: Lastgood, training: Training, reference: Reference, tmp_path: Path
+    by_hand: ByHand, lastgood: Lastgood, training: Training, plain: Plain, tmp_path: Path
 ) -> None:
     by_hand.start_workers(training.command(steps=STEPS, save_every=5, pace=0.03, hold_at="20,50"))
     by_hand.wait_for_good(10)
@@ -148,7 +147,7 @@ def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
 
     assert statuses == [0, 0], by_hand.account()
     assert controller_status in (0, 143), by_hand.account()
-    assert_trained_truly(training, reference(2), steps=STEPS)
+    assert_trained_truly(training, plain(2), steps=STEPS)
 
     # While it ran.
     assert [(summary["name"], summary["attempt"], summary["phase"]) for summary in live_jobs] == [(JOB, 2, "Training")]
@@ -181,7 +180,7 @@ def test_workers_that_were_started_by_hand_are_guarded_and_can_be_asked_about(
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_gang_that_was_stopped_and_started_again_goes_on_and_says_so_once_it_has_finished(
-    lastgood: Lastgood, training: Training, reference: Reference, tmp_path: Path
+    lastgood: Lastgood, training: Training, plain: Plain, tmp_path: Path
 ) -> None:
     command = training.command(steps=STEPS, save_every=5, pace=0.03, hold_at="20")
     with closing(ByHand(lastgood, tmp_path, "--gather-s", "10")) as by_hand:
@@ -203,7 +202,7 @@ def test_a_gang_that_was_stopped_and_started_again_goes_on_and_says_so_once_it_h
     # then
     assert (stopped, trained, late) == ([143, 143], [0, 0], [0, 0]), account
     assert end["event"]["cause"]["reason"] == "StartTimeout"
-    assert_trained_truly(training, reference(2), steps=STEPS)
+    assert_trained_truly(training, plain(2), steps=STEPS)
     assert [attempt["number"] for attempt in job["attempts"]] == [1, 2]
     assert (job["end"]["reason"], job["last_good"]["step"]) == ("Finished", STEPS)
     for words in said:

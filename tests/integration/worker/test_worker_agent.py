@@ -484,7 +484,6 @@ def test_an_agent_that_hangs_is_replaced(bench: Bench):
     assert bench.controller.hellos[1].trainer.pid == trainer.pid
 
 
-@pytest.mark.python38
 def test_the_launcher_needs_nothing_but_an_old_python(bench: Bench, python38: str):
     # given
     launcher = subprocess.Popen(

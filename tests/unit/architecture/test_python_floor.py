@@ -6,7 +6,6 @@ import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
 from source_imports import CLONE, modules, reached_from
 
 LAUNCHER = ("lastgood_agent.run_command", "lastgood_agent.commands")
@@ -47,7 +46,6 @@ def test_no_file_uses_what_python_3_8_lacks() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.python38
 def test_python_3_8_itself_compiles_every_file(python38: str) -> None:
     # given
     program = "import sys\nfor path in sys.argv[1:]: compile(open(path, encoding='utf-8').read(), path, 'exec')"
@@ -60,7 +58,6 @@ def test_python_3_8_itself_compiles_every_file(python38: str) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-@pytest.mark.python38
 def test_python_3_8_itself_imports_the_library_and_the_launcher(python38: str) -> None:
     # given: nothing on the path but our own folders
     library = [m for m in modules() if m.split(".")[0] == "lastgood" and not m.startswith("lastgood.v1")]

@@ -284,7 +284,6 @@ def test_verify_imports_nothing_that_is_slow_or_not_in_the_standard_library():
     assert told.stdout.splitlines()[-1] == "[]", told.stderr
 
 
-@pytest.mark.python38
 def test_the_library_works_on_python_3_8_with_nothing_installed(checkpoints, python38):
     code = (
         "import pkgutil, lastgood\n"
