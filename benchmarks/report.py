@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import recovery, save, step_cost, throughput
+from benchmarks import beside, recovery, save, step_cost, throughput
 from benchmarks.gangs import BenchmarkError
 from benchmarks.results import Result, document, table
 from tools.suite import commit_name
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[str, int], Result]] = {
     "save": save.measure,
     "throughput": throughput.measure,
     "step_cost": step_cost.measure,
+    "beside": beside.measure,
 }
 
 HEAD = """# Benchmarks

@@ -2,6 +2,10 @@
 
 Between two saves the script trains for a while, as scripts do: what the agent does with one save is then not a part of
 the next one. The median of one process's saves is one sample.
+
+The first saves of each process are not counted: on a virtual machine whose memory was never in use, they pay for each
+new page of the page cache (up to 2 s for 300 MB were seen), with lastgood and without. Fsync and the reading that
+follow a save are paid for in full; they run beside the training, on the same cores.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ TRAIN = Path(__file__).resolve().with_name("train.py")
 #: Marks an output directory as ours, so that no other directory is ever emptied.
 MARKER = ".lastgood-demo"
 JOB = "digits"
-PLAIN_RUN_S = 150.0
+PLAIN_RUN_S = 300.0
 GUARDED_RUN_S = 400.0
 #: launch promises to be gone 10 s after it was asked to.
 LAUNCH_GOES_S = 12.0

@@ -1,8 +1,9 @@
 """What the demo does to a training job, and when: it kills trainers and damages files, each at a chosen moment.
 
 It follows the journal like any other tool, and takes the pids from the job's document. Each act waits for a checkpoint
-that has just become Good in a new attempt, so that there is something to go back to and the next save is still far. The
-acts that damage no checkpoint wait for some more steps by the script's own log, so that there is something to lose.
+that has become Good in a new attempt, so that there is something to go back to; the one that damages a checkpoint, for
+the newest one. The others wait for some more steps by the script's own log after the newest save, so that there is
+something to lose and the next save is still far.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Saboteur(threading.Thread):
         self._run_id = run_id
         self._left = [act for act in ACTS if act in acts]
         # One act per equal part of the run, so that each has a Good checkpoint of its own attempt before it.
+        self._steps = steps
         self._first_steps = [steps * (i + 1) // (len(self._left) + 2) for i in range(len(self._left))]
         self._steps_to_lose = max(1, int(save_every * LOST_PART))
         self._reached = reached
@@ -85,7 +87,8 @@ class Saboteur(threading.Thread):
             if save["attempt"] <= attempt:
                 continue
             job = self._client.get_job(self._run_id)
-            if self._is_ripe(job, save):
+            last_step = self._steps - self._steps_to_lose
+            if is_ripe(self._left[0], job, save, self._first_steps[0], last_step):
                 attempt = save["attempt"]
                 self._act(job, save, entry["sequence"])
 
@@ -101,12 +104,6 @@ class Saboteur(threading.Thread):
             except ClientError:
                 pass  # the run is not known yet
             self._stopped.wait(_RETRY_S)
-
-    def _is_ripe(self, job: Mapping[str, Any], save: Mapping[str, Any]) -> bool:
-        """The save is the newest one of the newest attempt, that attempt trains, and it has come far enough."""
-        newest = job["checkpoints"][-1]
-        is_newest = newest["save"] == save_name(save) and newest["attempt"] == job["attempt"]
-        return is_newest and job["phase"] == "Training" and (newest["step"] or 0) >= self._first_steps[0]
 
     def _act(self, job: Mapping[str, Any], save: Mapping[str, Any], sequence: int) -> None:
         act = self._left.pop(0)
@@ -135,6 +132,18 @@ class Saboteur(threading.Thread):
         state_file = os.path.join(os.path.dirname(prefix), "checkpoint")
         os.unlink(state_file)
         return f"deleted the state file `checkpoint`, and {_kill_trainer(job, -1)}"
+
+
+def is_ripe(act: str, job: Mapping[str, Any], save: Mapping[str, Any], first_step: int, last_step: int) -> bool:
+    """Whether it is time for `act`, now that `save` is Good: its attempt trains and has come far enough, not too far.
+
+    On a busy machine the verdict may come when the next save has begun; only a checkpoint to be damaged has to be the
+    newest one all the same.
+    """
+    newest = job["checkpoints"][-1]
+    trains = job["phase"] == "Training" and job["attempt"] == newest["attempt"] == save["attempt"]
+    is_there = act != "b" or newest["save"] == save_name(save)
+    return trains and is_there and first_step <= (newest["step"] or 0) < last_step
 
 
 def flip_bit(path: str) -> int:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -72,7 +73,7 @@ class Manifest:
         if any(later <= earlier for earlier, later in zip(keys, keys[1:])):
             raise ValueError("a manifest's entries must be sorted by key, each key once")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical form, lower-case hex: the identity of a checkpoint's content."""
         return hashlib.sha256(self.canonical_bytes()).hexdigest()

@@ -43,8 +43,8 @@ class Verification:
     faults: empty when the checkpoint is whole (and is the expected one, where one was expected).
     tensors: how many were read and found right.
     bytes_read: of the data files.
-    medium: "disk" when the kernel was told to forget its cached pages first, else "cache". That is advice: pages that
-        were not yet written back stay, so fsync the files first.
+    medium: "disk" when the bytes were read past the kernel's cache, or it was told to forget its cached pages first;
+        else "cache". The latter is advice: pages that were not yet written back stay, so fsync the files first.
     """
 
     prefix: str
@@ -71,6 +71,7 @@ def verify(
     expected_digest: Optional[str] = None,
     *,
     drop_cache: bool = False,
+    bypass_cache: bool = False,
     finite: bool = True,
     threads: int = 1,
     settle_s: float = 0.0,
@@ -83,6 +84,8 @@ def verify(
     expected_digest: the manifest digest that should lie there. Where something else lies, or nothing, the fault is
         VANISHED, and the bytes of that other checkpoint are not read.
     drop_cache: ask the kernel to forget what it has cached of the files, so that the disk is read.
+    bypass_cache: read the disk and leave the cache as it is: half the work, and nobody else's pages are pushed out.
+        Where the file system can't, as drop_cache.
     finite: tensors with NaN or Inf are faults (NOT_FINITE).
     threads: how many read at the same time. The faults and their order do not depend on it.
     settle_s, now_s: what is wrong with files that were written less than `settle_s` before `now_s` (seconds since the
@@ -90,16 +93,18 @@ def verify(
         they are read. Neither applies where a digest was expected: who knows the digest knows that the save is over.
     on_progress: called in the caller's thread after pieces were read; what it raises ends the verification.
     """
-    return _Reading(prefix, expected_digest, drop_cache, on_progress).verification()
+    return _Reading(prefix, expected_digest, drop_cache, bypass_cache, on_progress).verification()
 
 
 class _Reading:
     """One verification in progress. At most one data file is open at a time, so their number does not matter."""
 
-    def __init__(self, prefix: str, expected: Optional[str], drop_cache: bool, on_progress: Optional[Progress]) -> None:
+    def __init__(
+        self, prefix: str, expected: Optional[str], drop: bool, bypass: bool, on_progress: Optional[Progress]
+    ) -> None:
         self._prefix = prefix
         self._expected = expected
-        self._drop_cache = drop_cache
+        self._drop_cache, self._bypass_cache = drop, bypass
         self._on_progress = on_progress
         self._index = b""
         self._digest = ""
@@ -107,7 +112,7 @@ class _Reading:
         self._unnamed: Counter[Reason] = Counter()
         self._files: Dict[str, Identity] = {}
         self._tensors = self._bytes_read = self._bytes_in_all = 0
-        self._is_dropped = drop_cache
+        self._is_from_disk = drop or bypass
 
     def verification(self) -> Verification:
         started_s = time.monotonic()
@@ -122,11 +127,11 @@ class _Reading:
             tensors=self._tensors,
             bytes_read=self._bytes_read,
             duration_s=time.monotonic() - started_s,
-            medium="disk" if self._is_dropped and self._bytes_read else "cache",
+            medium="disk" if self._is_from_disk and self._bytes_read else "cache",
         )
 
     def _read(self) -> None:
-        self._index = read_index_bytes(self._prefix, self._drop_cache)
+        self._index = read_index_bytes(self._prefix, self._drop_cache or self._bypass_cache)
         bundle = parse_bundle(self._index, index_path(self._prefix))
         sizes = self._stat_shards(bundle)
         if len(sizes) < bundle.num_shards:
@@ -172,11 +177,11 @@ class _Reading:
         self._bytes_in_all = sum(entry.size_bytes for entry in readable)
         for shard_id, entries in groupby(readable, key=lambda entry: entry.shard_id):
             try:
-                with Shard(self._prefix, shard_id, bundle.num_shards, self._drop_cache) as shard:
-                    self._is_dropped = self._is_dropped and shard.was_dropped
+                with Shard(self._prefix, shard_id, bundle.num_shards, self._drop_cache, self._bypass_cache) as shard:
                     shard.on_read = self._count
                     for entry in entries:
                         self._read_tensor(shard, entry)
+                    self._is_from_disk = self._is_from_disk and shard.is_from_disk
             except BundleError as error:
                 self._add(error)
 

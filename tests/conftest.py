@@ -1,8 +1,8 @@
 """What all tests share: the interpreters that some need, and the rule that a test that cannot run has failed.
 
-The rule holds where everything is expected to be there: with CI=true or LASTGOOD_REQUIRE_ALL=1, as in `.ci/run`. The
-one exception is said out loud: a test marked `python38` is left out, and counted in a line of its own, on a machine
-that has no Python 3.8. What it would find, tests/unit/architecture/test_python_floor.py looks for by other means.
+The rule holds where everything is expected to be there: with CI=true or LASTGOOD_REQUIRE_ALL=1, as in `.ci/run`.
+Elsewhere a test that lacks something of the machine, such as a Python 3.8, is skipped with a reason that begins with
+`needs`; `make test` says at its end how many were left out for which reason.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-LEFT_OUT = pytest.StashKey[int]()
-
+from tests.breadth import IS_FULL
 
 # No deadline: a busy machine is not a bug. `make test-full` looks at more examples, where a test says no number itself.
 settings.register_profile("usual", deadline=None)
 settings.register_profile("full", deadline=None, max_examples=2000)
-settings.load_profile("full" if os.environ.get("LASTGOOD_BREADTH") == "full" else "usual")
+settings.load_profile("full" if IS_FULL else "usual")
 
 
 def every_test_must_run() -> bool:
@@ -50,10 +49,10 @@ def python38_interpreter() -> str | None:
 
 @pytest.fixture(scope="session")
 def python38() -> str:
-    """The interpreter for tests marked `python38`; without that mark the test would not be left out."""
+    """A Python of the oldest version that library, hooks and launcher support."""
     interpreter = python38_interpreter()
     if interpreter is None:
-        pytest.skip("expected a Python 3.8 as LASTGOOD_TEST_PYTHON38 or as python3.8 on the PATH, found none")
+        pytest.skip("needs a Python 3.8, as LASTGOOD_TEST_PYTHON38, as python3.8 on the PATH, or of pyenv's versions")
     return interpreter
 
 
@@ -62,7 +61,7 @@ def tf_python() -> str:
     """The interpreter of an environment with TensorFlow and nothing of lastgood."""
     interpreter = os.environ.get("LASTGOOD_TEST_TF_PYTHON", "")
     if not Path(interpreter).is_file():
-        pytest.skip("expected LASTGOOD_TEST_TF_PYTHON to name a Python with TensorFlow; `make test` sets it")
+        pytest.skip("needs a Python with TensorFlow as LASTGOOD_TEST_TF_PYTHON; `make test` sets it")
     return interpreter
 
 
@@ -74,36 +73,24 @@ class TensorFlow:
     python: str
 
 
-@pytest.fixture(scope="session", params=[pytest.param("2.4", marks=pytest.mark.python38), "2.15", "2.21"])
+@pytest.fixture(scope="session", params=["2.4", "2.15", "2.21"])
 def each_tensorflow(request: pytest.FixtureRequest) -> TensorFlow:
     """One TensorFlow after the other; 2.4 runs on Python 3.8."""
     version: str = request.param
     variable = f"LASTGOOD_TEST_TF_{version.replace('.', '_')}_PYTHON"
     interpreter = os.environ.get(variable, "")
     if not Path(interpreter).is_file():
-        pytest.skip(f"expected {variable} to name a Python with TensorFlow {version}; `make test` sets it")
+        pytest.skip(f"needs a Python with TensorFlow {version} as {variable}; `make test` sets it where it can be had")
     return TensorFlow(version, interpreter)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what only `make test-full` runs, and what needs a Python 3.8, where there is none."""
-    if os.environ.get("LASTGOOD_BREADTH") != "full":
-        broad = [item for item in items if item.get_closest_marker("breadth")]
-        items[:] = [item for item in items if item not in broad]
-        config.hook.pytest_deselected(items=broad)
-    needing = [item for item in items if item.get_closest_marker("python38")]
-    if not needing or python38_interpreter():
+    """Leaves the breadth to `make test-full`."""
+    if IS_FULL:
         return
-    items[:] = [item for item in items if item not in needing]
-    config.hook.pytest_deselected(items=needing)
-    config.stash[LEFT_OUT] = len(needing)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says what was left out."""
-    count = config.stash.get(LEFT_OUT, 0)
-    if count:
-        terminalreporter.write_line(f"left out: {count} tests that need Python 3.8, which was not found here")
+    broad = [item for item in items if item.get_closest_marker("breadth")]
+    items[:] = [item for item in items if item not in broad]
+    config.hook.pytest_deselected(items=broad)
 
 
 @pytest.hookimpl(wrapper=True)

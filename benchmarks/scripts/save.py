@@ -13,7 +13,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--directory", required=True, help="for checkpoints")
 parser.add_argument("--log", required=True)
 parser.add_argument("--size-mb", type=int, default=300)
-parser.add_argument("--saves", type=int, default=8)
+parser.add_argument("--saves", type=int, default=16)
+parser.add_argument("--uncounted", type=int, default=6, help="saves before those that are counted")
 parser.add_argument("--between-s", type=float, default=1.5, help="training between two saves")
 options = parser.parse_args()
 
@@ -37,11 +38,12 @@ def train_step():
 os.makedirs(options.log, exist_ok=True)
 with open(os.path.join(options.log, "worker-0.log"), "a", buffering=1) as log:
     train_step()
-    manager.save()  # the first one builds the graph of the save; it is not counted
-    for _ in range(options.saves):
+    manager.save()  # builds the graph of the save
+    for number in range(options.uncounted + options.saves):
         until = time.monotonic() + options.between_s
         while time.monotonic() < until:
             train_step()
         started = time.monotonic()
         manager.save()
-        log.write(f"{time.monotonic() - started:.6f}\n")
+        if number >= options.uncounted:
+            log.write(f"{time.monotonic() - started:.6f}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NoReturn
@@ -19,6 +20,11 @@ TIMEOUT_S = 10.0
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 EXIT_MISUSED, EXIT_UNREACHABLE = 2, 3
+
+
+def who_asks() -> str:
+    """The person at this terminal, for the journal."""
+    return os.environ.get("USER") or f"uid {os.getuid()}"
 
 
 class ClientError(Exception):

@@ -5,7 +5,7 @@ from argparse import REMAINDER, ArgumentParser, Namespace
 from lastgood.command import Command
 from lastgood_controller.controller_command import CONTROLLER
 
-__all__ = ["CONTROLLER", "JOB", "JOBS", "LAUNCH", "WATCH"]
+__all__ = ["CONTROLLER", "JOB", "JOBS", "LAUNCH", "REOPEN", "WATCH"]
 
 
 def _configure_launch(parser: ArgumentParser) -> None:
@@ -68,9 +68,16 @@ def _run_watch(arguments: Namespace) -> int:
     return run_watch(arguments)
 
 
+def _run_reopen(arguments: Namespace) -> int:
+    from lastgood_controller.reopening import run_reopen
+
+    return run_reopen(arguments)
+
+
 LAUNCH = Command(
     "launch", "train on this machine, guarded: one command, nothing else to start", _configure_launch, _run_launch
 )
 JOBS = Command("jobs", "every run and where it stands", _add_sources, _run_jobs)
 JOB = Command("job", "one run: its checkpoints with verdicts, attempts and incidents", _configure_job, _run_job)
 WATCH = Command("watch", "what happens to one run, as it happens", _configure_job, _run_watch)
+REOPEN = Command("reopen", "let a run that has ended go on; then start its workers again", _configure_job, _run_reopen)

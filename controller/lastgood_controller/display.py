@@ -52,6 +52,8 @@ def render(job: Document | None, entries: Sequence[Document], now_s: float, star
         parts.append(Text("waiting for the first worker", style="yellow"))
         return Group(*parts)
     parts += [Rule(style="dim"), tables.header(job, now_s), tables.workers_line(job)]
+    if trouble := tables.trouble_line(job):
+        parts.append(trouble)
     if job.get("waiting") and not job.get("end"):
         parts.append(Text(f"waiting: {tables.printable(job['waiting'])}", style="yellow"))
     if job["checkpoints"]:
@@ -94,7 +96,12 @@ def _standing(entry: Document) -> str:
 
 
 class Display(AbstractContextManager["Display"], Protocol):
-    """Where launch tells what happens."""
+    """Where launch tells what happens.
+
+    refresh_s: how often it should be told where the job stands.
+    """
+
+    refresh_s: float
 
     def show(self, entry: Document) -> None:
         """An entry of the journal, each once."""
@@ -118,7 +125,9 @@ def open_display(is_plain: bool, started_s: float, stream: TextIO | None = None)
 
 
 class PlainDisplay:
-    """One line per event."""
+    """One line per event. Where the job stands it shows at the end only."""
+
+    refresh_s = 10.0
 
     def __init__(self, stream: TextIO, started_s: float) -> None:
         self._stream: TextIO | None = stream
@@ -164,6 +173,8 @@ class PlainDisplay:
 
 class LiveDisplay:
     """The picture at the bottom of a terminal, events scrolling above it."""
+
+    refresh_s = 0.5
 
     def __init__(self, console: Console, started_s: float) -> None:
         self._console = console

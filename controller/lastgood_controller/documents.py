@@ -52,13 +52,14 @@ def job_summary(run: Run, steps: Mapping[WorkerId, int] = _NO_STEPS) -> Document
     }
 
 
-def job_document(run: Run, steps: Mapping[WorkerId, int] = _NO_STEPS, waiting: str = "") -> Document:
-    """Schema job. waiting: what the controller waits for now, in words."""
+def job_document(run: Run, steps: Mapping[WorkerId, int] = _NO_STEPS, waiting: str = "", trouble: str = "") -> Document:
+    """Schema job. waiting, trouble: what the controller waits for now, and why it can record nothing, in words."""
     return {
         **job_summary(run, steps),
         "members": [str(member) for member in run.members],
         "workers": {str(worker): _worker(run, worker) for worker in run.members},
         "waiting": waiting or None,
+        "trouble": trouble or None,
         "checkpoints": [_checkpoint(run, checkpoint) for checkpoint in _oldest_first(run)],
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "incidents": [incident_document(incident) for incident in incidents.incidents(run)],

@@ -17,9 +17,6 @@ from lastgood_controller.client import ClientError, JobClient
 
 #: Pause before a controller that did not answer is asked again.
 _RETRY_S = 0.2
-#: How often the job's document is fetched while nothing happens, and at most while much does.
-_REFRESH_S = 0.5
-_AT_MOST_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,24 +34,28 @@ class JobNow:
 
 
 class Following:
-    """What arrives lies in `arrived`; `wake` is called after each arrival, from another thread."""
+    """What arrives lies in `arrived`; `wake` is called after each arrival, from another thread.
 
-    def __init__(self, address: str, run_id: str, after_sequence: int, wake: Callable[[], None]) -> None:
+    refresh_s: how often the job's document is fetched, which costs the more the longer the run has been.
+    """
+
+    def __init__(
+        self, address: str, run_id: str, after_sequence: int, wake: Callable[[], None], refresh_s: float
+    ) -> None:
         self.arrived: queue.SimpleQueue[Entry | JobNow] = queue.SimpleQueue()
         self._address = address
         self._run_id = run_id
         self._after = after_sequence
         self._opened_s: float | None = None
         self._wake = wake
+        self._refresh_s = refresh_s
         self._stopped = threading.Event()
-        self._something_new = threading.Event()
         for target in (self._follow_journal, self._follow_job):
             threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
     def stop(self) -> None:
         """Delivers no more. The threads are daemons: one that waits for an answer ends with the process."""
         self._stopped.set()
-        self._something_new.set()
 
     def _deliver(self, item: Entry | JobNow) -> None:
         if not self._stopped.is_set():
@@ -69,7 +70,6 @@ class Following:
                 for document in client.watch(self._run_id, self._after, True):
                     self._after = max(self._after, int(document["sequence"]))
                     self._deliver(Entry(document))
-                    self._something_new.set()
             except ClientError:
                 pass  # away, or it does not know the run yet: ask again
             self._stopped.wait(_RETRY_S)
@@ -84,8 +84,6 @@ class Following:
     def _follow_job(self) -> None:
         client = JobClient(self._address)
         while not self._stopped.is_set():
-            self._something_new.wait(_REFRESH_S)
-            self._something_new.clear()
             with suppress(ClientError):
                 self._deliver(JobNow(client.get_job(self._run_id)))
-            self._stopped.wait(_AT_MOST_EVERY_S)
+            self._stopped.wait(self._refresh_s)

@@ -14,6 +14,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, assert_never
 
+from lastgood.reasons import Reason
 from lastgood_controller.events import (
     CallEntered,
     CheckpointsRemoved,
@@ -55,6 +56,9 @@ MAX_REPORT_CHARS = 8_000_000
 MAX_ID_CHARS = 256
 #: The largest gang.
 MAX_MEMBERS = 20_000
+
+#: Ends of a run that came from outside: nothing is wrong with the job, and starting its workers again is the cure.
+INTERRUPTIONS = frozenset({Reason.INTERRUPTED, Reason.START_TIMEOUT, Reason.WORKER_LOST})
 
 
 _NO_TRAINER = Trainer()
@@ -99,7 +103,7 @@ class Sender:
 
 @dataclass(frozen=True)
 class Hello:
-    """What an agent says when it opens a session."""
+    """What an agent says when it opens a session. may_reopen: somebody started it for whom the run should go on."""
 
     sender: Sender
     job: str
@@ -108,6 +112,7 @@ class Hello:
     highest_attempt: int = 0
     next_address: str = ""
     host: str = ""
+    may_reopen: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,20 @@ def admit_hello(run: Run, hello: Hello) -> Admitted | Rejected:
         highest_attempt=max(hello.highest_attempt, hello.trainer.attempt),
     )
     return Admitted(event if _says_anything_new(run, event) else None)
+
+
+def admit_return(run: Run, hello: Hello, policy: Policy) -> RunOpened | None:
+    """The run's opening again, when a worker of a run that was interrupted has been started anew; None otherwise.
+
+    Only after an end that came from outside: what a person has to look at first (a spent budget, damaged checkpoints)
+    stays ended, and so does a run that has finished. Only for a new launcher: the one that was there when the run
+    ended is to end.
+    """
+    known = run.sessions.get(hello.sender.worker)
+    is_new = known is None or hello.sender.launcher_session > known.launcher_session
+    if run.end is None or run.end.cause.reason not in INTERRUPTIONS or not hello.may_reopen or not is_new:
+        return None
+    return RunOpened(run.run_id, run.job, policy, str(hello.sender.worker))
 
 
 def _says_anything_new(run: Run, event: WorkerConnected) -> bool:

@@ -82,20 +82,21 @@ class StoredSource:
 
 def run_jobs(arguments: Namespace) -> int:
     """`lastgood jobs`."""
-    return _answered("jobs", lambda: _print_jobs(arguments))
+    return answered("jobs", lambda: _print_jobs(arguments))
 
 
 def run_job(arguments: Namespace) -> int:
     """`lastgood job NAME`."""
-    return _answered("job", lambda: _print_job(arguments))
+    return answered("job", lambda: _print_job(arguments))
 
 
 def run_watch(arguments: Namespace) -> int:
     """`lastgood watch NAME`."""
-    return _answered("watch", lambda: _print_journal(arguments))
+    return answered("watch", lambda: _print_journal(arguments))
 
 
-def _answered(command: str, answer: Callable[[], int]) -> int:
+def answered(command: str, answer: Callable[[], int]) -> int:
+    """The exit status of an answer; what keeps it from being given becomes one sentence."""
     try:
         return answer()
     except UnanswerableError as error:
@@ -139,6 +140,8 @@ def _print_job(arguments: Namespace) -> int:
     console = _console()
     console.print(tables.header(job, time.time()))
     console.print(tables.workers_line(job))
+    if trouble := tables.trouble_line(job):
+        console.print(trouble)
     if job.get("waiting") and not job["end"]:
         console.print(Text(f"waiting: {tables.printable(job['waiting'])}", style="yellow"))
     for shown, table in (

@@ -27,7 +27,7 @@ from lastgood.reasons import Reason
 from lastgood.streams import silence
 from lastgood_controller import tables
 from lastgood_controller.children import Children, Death, adopt_orphans, signal_name
-from lastgood_controller.client import ClientError, JobClient
+from lastgood_controller.client import ClientError, JobClient, who_asks
 from lastgood_controller.display import Display, open_display
 from lastgood_controller.following import Entry, Following, JobNow
 from lastgood_controller.launch_options import MisuseError, Options, check_address, options_from
@@ -98,6 +98,7 @@ class Launch:
         self._revivals: dict[str, Revival] = {}
         self._starts_due: dict[str, float] = {}
         self._job: dict[str, Any] | None = None
+        self._trouble = ""
         self._end: dict[str, Any] | None = None
         self._is_ending = False
         self._has_served = False
@@ -123,7 +124,9 @@ class Launch:
                 )
             self._tell_where()
             after_sequence = self._open_again()
-            self._following = Following(self._address, self._rundir.run_id, after_sequence, self._wake)
+            self._following = Following(
+                self._address, self._rundir.run_id, after_sequence, self._wake, self._display.refresh_s
+            )
             for index in range(self._options.workers):
                 if not self._signals:
                     self._start_worker(index)
@@ -165,6 +168,7 @@ class Launch:
         options, rundir = self._options, self._rundir
         argv = [*_lastgood(), "run", "--controller", self._address, "--job", rundir.job, "--run-id", rundir.run_id]
         argv += ["--state-dir", str(rundir.path), "--worker", f"worker/{index}", "--workers", str(options.workers)]
+        argv += ["--stay-ended"]  # a launcher that we start again may find the run ended before we do
         self._children.start(f"{WORKER_PREFIX}{index}", [*argv, "--", *options.command], self._environment)
 
     def _start_due(self) -> None:
@@ -272,7 +276,7 @@ class Launch:
             if not known:
                 return 0
             sequences = [int(entry["sequence"]) for entry in client.watch(run_id, 0, False)]
-            client.open_job(run_id, _who())
+            client.open_job(run_id, who_asks())
         return max(sequences, default=0)
 
     def _take_arrivals(self) -> None:
@@ -282,7 +286,16 @@ class Launch:
                     self._take_entry(entry)
                 case JobNow(job):
                     self._job = job
+                    self._tell_trouble(job.get("trouble") or "")
                     self._display.update(job, time.time())
+
+    def _tell_trouble(self, trouble: str) -> None:
+        """Says once that the controller can record nothing, and once that it can again."""
+        if trouble and not self._trouble:
+            self._say(tables.trouble_sentence(trouble))
+        elif self._trouble and not trouble:
+            self._say("the journal can be written again: what happened meanwhile is recorded now")
+        self._trouble = trouble
 
     def _take_entry(self, entry: dict[str, Any]) -> None:
         self._display.show(entry)
@@ -325,7 +338,7 @@ class Launch:
         name = signal_name(self._signals[0])
         try:
             with JobClient(self._address, STOP_ANSWER_S) as client:
-                client.stop_job(self._rundir.run_id, _who(), f"lastgood launch received {name}")
+                client.stop_job(self._rundir.run_id, who_asks(), f"lastgood launch received {name}")
         except ClientError:
             self._children.send(signal.SIGTERM, WORKER_PREFIX)  # nobody else will tell them
             self._wake()
@@ -401,10 +414,6 @@ def _lastgood() -> list[str]:
 def _environment() -> dict[str, str]:
     """This process's environment without what says who a worker is: launch gives each worker its own."""
     return {key: text for key, text in os.environ.items() if key not in ("TF_CONFIG", "LASTGOOD_HOOKS")}
-
-
-def _who() -> str:
-    return os.environ.get("USER") or f"uid {os.getuid()}"
 
 
 def _wake_up_pair() -> tuple[socket.socket, socket.socket]:

@@ -177,18 +177,18 @@ class _SecondsSinceLastGood(Collector):
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._since_s: dict[str, float] = {}
+        self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
 
     def follow(self, run: Run) -> None:
-        checkpoint = last_good(run)
+        """Keeps the run and looks at it only when somebody asks: there are more verdicts than scrapes."""
         with self._lock:
-            self._since_s.pop(run.job, None)
+            self._runs.pop(run.job, None)
             if run.end is not None:
                 return
-            self._since_s[run.job] = run.opened_s if checkpoint is None else checkpoint.first_report_s
-            while len(self._since_s) > MAX_JOBS:
-                self._since_s.pop(next(iter(self._since_s)))
+            self._runs[run.job] = run
+            while len(self._runs) > MAX_JOBS:
+                self._runs.pop(next(iter(self._runs)))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
@@ -197,8 +197,10 @@ class _SecondsSinceLastGood(Collector):
             labels=["job"],
         )
         with self._lock:
-            since_s = dict(self._since_s)
-        for job, at_s in since_s.items():
+            runs = dict(self._runs)
+        for job, run in runs.items():
+            checkpoint = last_good(run)
+            at_s = run.opened_s if checkpoint is None else checkpoint.first_report_s
             family.add_metric([job], max(0.0, self._now_s() - at_s))
         yield family
 

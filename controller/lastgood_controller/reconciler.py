@@ -98,12 +98,16 @@ class _Submission:
 
 
 class RunLoop:
-    """One run in memory, and the task that moves it. Everything but the writing happens on one event loop."""
+    """One run in memory, and the task that moves it. Everything but the writing happens on one event loop.
+
+    waiting: what is waited for now. trouble: why nothing can be recorded now; "" as long as it can.
+    """
 
     def __init__(self, run: Run, parts: Parts) -> None:
         self.run = run
         self.wanted = WantedManifests(run, parts.shelf)
         self.waiting = ""
+        self.trouble = ""
         self.steps: dict[WorkerId, int] = {}
         self._parts = parts
         self._heard_s: dict[WorkerId, float] = {}
@@ -221,8 +225,7 @@ class RunLoop:
         try:
             recorded = await self._append(events, at_s)
         except StoreError as error:
-            self._parts.metrics.internal_error("journal")
-            log.error("facts were not recorded", extra={"run_id": self.run.run_id, "error": error.message})
+            self._note_trouble("facts were not recorded", error)
             for submission, _ in prepared:
                 if not submission.done.done():
                     submission.done.set_exception(error)
@@ -242,6 +245,7 @@ class RunLoop:
             self._parts.writer, store.append, run_id, tuple(events), at_s
         )
         recorded = await asyncio.shield(writing)
+        self.trouble = ""
         for (event, _), each in zip(events, recorded):
             if isinstance(event, SaveReported):
                 self.wanted.note(event.report.worker, event.report.manifest_digest)
@@ -249,6 +253,12 @@ class RunLoop:
                 self._apply(event, at_s)
         self._announce()
         return recorded
+
+    def _note_trouble(self, what: str, error: StoreError) -> None:
+        self._parts.metrics.internal_error("journal")
+        if error.message != self.trouble:
+            log.error(what, extra={"run_id": self.run.run_id, "error": error.message})
+        self.trouble = error.message
 
     def _apply(self, event: Event, at_s: float) -> None:
         before, self.run = self.run, apply(self.run, event, at_s)
@@ -269,8 +279,7 @@ class RunLoop:
             try:
                 await self._append([(decision, None) for decision in decisions], now_s)
             except StoreError as error:
-                self._parts.metrics.internal_error("journal")
-                log.error("decisions were not recorded", extra={"run_id": self.run.run_id, "error": error.message})
+                self._note_trouble("decisions were not recorded", error)
                 self._deadline_s = now_s + RETRY_S
                 return
         if step is not None:

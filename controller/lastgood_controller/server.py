@@ -42,6 +42,7 @@ from lastgood_controller.ingest import (
     admit_hello,
     admit_reopening,
     admit_report,
+    admit_return,
     admit_stop,
     refuse_sender,
 )
@@ -76,6 +77,9 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A process that stands still is noticed by the ping that it does not answer: its kernel goes on taking bytes, and
+    # gRPC's own patience with it is a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
 )
@@ -97,12 +101,13 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
             def connect(run: Run) -> Facts:
                 admitted = _admitted(admit_hello(run, hello))
+                loop.heard(sender.worker)  # before it is recorded: a full disk is not the worker's silence
                 opened.append(self._reconciler.actuator.open_stream(sender.run_id, sender.worker))
-                return [(admitted.event, None)] if admitted.event is not None else []
+                events = (admit_return(run, hello, self._reconciler.policy), admitted.event)
+                return [(event, None) for event in events if event is not None]
 
             try:
                 await loop.submit(connect)
-                loop.heard(sender.worker)
                 async for desired, planned_s in opened[0].states():
                     yield agent_pb.SubscribeResponse(desired=wire.desired_to_proto(desired, sender.worker, planned_s))
             finally:
@@ -208,7 +213,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     async def GetJob(self, request: job_pb.GetJobRequest, context: Context) -> job_pb.GetJobResponse:  # noqa: N802
         async with _answering(self._reconciler, context):
             loop = await self._found(request.name)
-            return job_pb.GetJobResponse(job_json=json.dumps(job_document(loop.run, loop.steps, loop.waiting)))
+            document = job_document(loop.run, loop.steps, loop.waiting, loop.trouble)
+            return job_pb.GetJobResponse(job_json=json.dumps(document))
 
     async def WatchJob(  # noqa: N802
         self, request: job_pb.WatchJobRequest, context: Context

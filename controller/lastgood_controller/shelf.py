@@ -37,8 +37,10 @@ class ManifestShelf(Mapping[str, Manifest]):
         self._entries = 0
 
     def add(self, manifest: Manifest) -> None:
-        """Takes note of a manifest that has been stored."""
+        """Takes note of a manifest that has been stored; it is about to be judged, so that it stays in memory."""
         self._digests.add(manifest.digest)
+        if manifest.digest not in self._recent:
+            self._keep(manifest.digest, manifest)
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._digests

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from lastgood.manifest import Manifest, manifest_from_json, manifest_to_json
 from lastgood_controller.codec import CodecError, decode_event, encode_event, kind_of
@@ -369,7 +369,7 @@ def _engine(path: Path, *, is_read_only: bool) -> sa.Engine:
             location, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
 
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         if not is_read_only:
@@ -423,7 +423,16 @@ _RETRYABLE = ("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQ
 
 _MOVE_AWAY = "; move it away with its -wal, and the run begins with the checkpoints that the script finds"
 #: What to do about a fault that does not go away by itself.
-_CURES = {"SQLITE_NOTADB": _MOVE_AWAY, "SQLITE_CORRUPT": _MOVE_AWAY}
+_CURES = {
+    "SQLITE_NOTADB": _MOVE_AWAY,
+    "SQLITE_CORRUPT": _MOVE_AWAY,
+    "SQLITE_FULL": "; make room on that disk",
+    "SQLITE_IOERR": "; see whether that disk is full, over quota or broken",
+}
+
+
+def _cure(name: str) -> str:
+    return next((cure for prefix, cure in _CURES.items() if name.startswith(prefix)), "")
 
 
 @contextmanager
@@ -434,7 +443,7 @@ def _translated(directory: Path, verb: str) -> Iterator[None]:
     except DBAPIError as error:
         name = getattr(error.orig, "sqlite_errorname", "") or ""
         raise StoreError(
-            f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}{_CURES.get(name, '')}",
+            f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}{_cure(name)}",
             is_retryable=name.startswith(_RETRYABLE),
         ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:

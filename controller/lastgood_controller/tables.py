@@ -103,6 +103,20 @@ def _last_good(job: Document, now_s: float) -> Text:
     return text
 
 
+def trouble_line(job: Document) -> Text | None:
+    """What a person has to do something about now, if there is anything."""
+    trouble = job.get("trouble")
+    return Text(trouble_sentence(trouble), style="bold red") if trouble and not job.get("end") else None
+
+
+def trouble_sentence(trouble: str) -> str:
+    """Why nothing can be recorded, and what that means for the training."""
+    return (
+        f"nothing can be recorded: {printable(trouble)}. Training goes on, but no failure can be answered; what happens"
+        " meanwhile is recorded once that is possible"
+    )
+
+
 def workers_line(job: Document) -> Text:
     """Every worker and how its trainer is, in one line."""
     text = Text()

@@ -19,6 +19,9 @@ from lastgood_controller.store import StoreReader
 #: Entries that are read from the store at once.
 PAGE = 500
 
+#: One fact brings several entries within milliseconds: what is new is read this much later, all of it at once.
+GATHER_S = 0.05
+
 
 async def follow(
     store: StoreReader, loop: RunLoop, after_sequence: int, *, is_following: bool
@@ -41,5 +44,5 @@ async def follow(
             continue
         if not is_following or loop.is_stopping or (run is not None and run.end is not None):
             return
-        if not entries:
-            await recorded.wait()
+        await recorded.wait()  # set already when something was recorded while we read
+        await asyncio.sleep(GATHER_S)

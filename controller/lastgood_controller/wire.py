@@ -115,6 +115,7 @@ def hello_from_proto(message: agent_pb.SubscribeRequest) -> Hello:
         highest_attempt=message.highest_attempt,
         next_address=message.next_address,
         host=message.host,
+        may_reopen=message.may_reopen,
     )
 
 

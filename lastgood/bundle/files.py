@@ -5,6 +5,10 @@ The file system's errors become a `BundleError` here, once.
 
 import os
 import stat
+import sys
+
+if sys.platform == "linux":
+    import fcntl
 
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.reasons import Reason
@@ -49,6 +53,21 @@ def drop_cached_pages(descriptor: int) -> bool:
         return False
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        return False
+    return True
+
+
+def bypass_cache(descriptor: int, is_bypassed: bool) -> bool:
+    """Lets reads of this descriptor go past what the kernel has cached, or not any more.
+
+    False where the file system refuses. Such reads are of whole blocks only, and may still be refused one by one.
+    """
+    if sys.platform != "linux":
+        return False
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if is_bypassed else flags & ~os.O_DIRECT)
     except OSError:
         return False
     return True

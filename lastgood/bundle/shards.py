@@ -4,10 +4,12 @@ By `preadv` into one buffer, never by mmap: TensorFlow truncates files in place,
 kills the process that reads it. A read that ends too early is a fault of the file (Torn), not an exception of ours.
 """
 
+import errno
+import mmap
 import os
 from typing import Callable, Iterator, Optional, Tuple
 
-from lastgood.bundle.files import drop_cached_pages, open_file
+from lastgood.bundle.files import bypass_cache, drop_cached_pages, open_file
 from lastgood.bundle.reader import Entry, shard_path
 from lastgood.bundle.wire import WireError
 from lastgood.errors import BundleError
@@ -15,6 +17,9 @@ from lastgood.reasons import Reason
 
 #: Large enough to make system calls cheap, small enough to stay in a processor's cache.
 PIECE_BYTES = 1 << 20
+
+#: Reads past the cache begin at a multiple of this: no device has larger blocks.
+BLOCK_BYTES = 4096
 
 #: What is expected where a data file should lie, for errors.
 DATA_FILE = "a data file"
@@ -27,20 +32,28 @@ class Shard:
     """One open data file.
 
     bytes_read: by all reads so far.
-    was_dropped: the kernel was told to forget what it had cached of the file (dirty pages stay).
+    is_from_disk: reads go past what the kernel has cached of the file, or it was told to forget that (dirty pages
+        stay).
     """
 
-    def __init__(self, prefix: str, shard_id: int, num_shards: int, drop_cache: bool = False) -> None:
-        """Opens it. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
+    def __init__(
+        self, prefix: str, shard_id: int, num_shards: int, drop_cache: bool = False, bypass: bool = False
+    ) -> None:
+        """Opens it. Raises BundleError: INCOMPLETE (missing) or UNREADABLE.
+
+        bypass: read past the cache and leave it as it is; where that is not possible, drop it.
+        """
         self.path = shard_path(prefix, shard_id, num_shards)
         self.bytes_read = 0
         self.on_read: Optional[Callable[[int], None]] = None
-        self._buffer = bytearray(PIECE_BYTES)
+        self._buffer = mmap.mmap(-1, PIECE_BYTES)  # anonymous memory: reads past the cache need it aligned
         self._at = self._filled = 0
         self._descriptor = open_file(self.path, DATA_FILE)
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        self.was_dropped = drop_cache and drop_cached_pages(self._descriptor)
+        self._is_bypassing = bypass and bypass_cache(self._descriptor, True)
+        is_to_be_dropped = drop_cache or (bypass and not self._is_bypassing)
+        self.is_from_disk = self._is_bypassing or (is_to_be_dropped and drop_cached_pages(self._descriptor))
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -71,18 +84,30 @@ class Shard:
 
     def _fill(self, offset: int) -> None:
         self._filled = 0
+        start = offset - offset % BLOCK_BYTES if self._is_bypassing else offset
         try:
-            count = _read_into(self._descriptor, self._buffer, offset)
+            count = _read_into(self._descriptor, self._buffer, start)
         except OSError as error:
+            if self._is_bypassing and error.errno == errno.EINVAL:
+                self._stop_bypassing()
+                self._fill(offset)
+                return
             raise BundleError.from_os(error, DATA_FILE, self.path) from error
-        if count == 0:
+        fresh = count - (offset - start)
+        if fresh <= 0:
             raise BundleError(
                 Reason.TORN, "{} ends at byte {} while more is expected: it was cut off".format(self.path, offset)
             )
-        self._at, self._filled = offset, count
-        self.bytes_read += count
+        self._at, self._filled = start, count
+        self.bytes_read += fresh
         if self.on_read is not None:
-            self.on_read(count)
+            self.on_read(fresh)
+
+    def _stop_bypassing(self) -> None:
+        """The file system agreed to it at first, and not to this read."""
+        self._is_bypassing = False
+        bypass_cache(self._descriptor, False)
+        self.is_from_disk = drop_cached_pages(self._descriptor)
 
 
 class Stream:
@@ -134,7 +159,7 @@ class Stream:
             self._piece = next(self._pieces)
 
 
-def _read_into(descriptor: int, buffer: bytearray, offset: int) -> int:
+def _read_into(descriptor: int, buffer: mmap.mmap, offset: int) -> int:
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [buffer], offset)
     data = os.pread(descriptor, len(buffer), offset)

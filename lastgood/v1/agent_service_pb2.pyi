@@ -58,7 +58,7 @@ class Sender(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., worker: _Optional[_Union[_common_pb2.Worker, _Mapping]] = ..., agent_session: _Optional[int] = ..., launcher_session: _Optional[int] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("sender", "job", "members", "highest_attempt", "next_address", "trainer", "host")
+    __slots__ = ("sender", "job", "members", "highest_attempt", "next_address", "trainer", "host", "may_reopen")
     SENDER_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class SubscribeRequest(_message.Message):
     NEXT_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     TRAINER_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    MAY_REOPEN_FIELD_NUMBER: _ClassVar[int]
     sender: Sender
     job: str
     members: _containers.RepeatedCompositeFieldContainer[_common_pb2.Worker]
@@ -73,7 +74,8 @@ class SubscribeRequest(_message.Message):
     next_address: str
     trainer: TrainerState
     host: str
-    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., job: _Optional[str] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., highest_attempt: _Optional[int] = ..., next_address: _Optional[str] = ..., trainer: _Optional[_Union[TrainerState, _Mapping]] = ..., host: _Optional[str] = ...) -> None: ...
+    may_reopen: bool
+    def __init__(self, sender: _Optional[_Union[Sender, _Mapping]] = ..., job: _Optional[str] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., highest_attempt: _Optional[int] = ..., next_address: _Optional[str] = ..., trainer: _Optional[_Union[TrainerState, _Mapping]] = ..., host: _Optional[str] = ..., may_reopen: _Optional[bool] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
     __slots__ = ("desired",)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
-from operating import Lastgood, Launch, kill_what_is_left, wait_until_gone
-from training import Training, run_plainly
-
-#: The uninterrupted runs that every other run is compared with are this long.
-REFERENCE_STEPS = 400
-
-#: digests of the variables of an uninterrupted run, by step, for a gang of that many workers.
-Reference = Callable[[int], dict[int, str]]
-Start = Callable[..., Launch]
+from operating import Lastgood, Launch, Start, kill_what_is_left, wait_until_gone
+from training import Plain, PlainRun, Training, run_plainly
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,19 +44,24 @@ def lastgood() -> Lastgood:
 
 
 @pytest.fixture(scope="session")
-def reference(tf_python: str, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """What an uninterrupted run without lastgood computes."""
+def plain(tf_python: str, tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    """What uninterrupted runs without lastgood leave; made once, also where tests run side by side."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     @cache
-    def digests(workers: int) -> dict[int, str]:
-        training = Training(tf_python, tmp_path_factory.mktemp(f"reference-{workers}"))
-        statuses = run_plainly(training.command(steps=REFERENCE_STEPS, save_every=REFERENCE_STEPS), workers)
-        assert statuses == [0] * workers
-        lives = [training.lives(task_id)[0].digests for task_id in range(workers)]
-        assert lives.count(lives[0]) == workers, "expected every worker of the plain run to compute the same"
-        return lives[0]
+    def run(workers: int) -> PlainRun:
+        directory = shared / f"plain-{workers}"
+        made = PlainRun(Training(tf_python, directory / "run"), directory / "begun")
+        with (shared / f"plain-{workers}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (directory / "whole").exists():
+                shutil.rmtree(directory, ignore_errors=True)
+                run_plainly(made, workers)
+                (directory / "whole").touch()
+        return made
 
-    return digests
+    return run
 
 
 @pytest.fixture

@@ -288,6 +288,14 @@ class Launch:
         """The verdict Good on that attempt's checkpoint of a step."""
         return wait_for_good(self.journal, step, attempt, self.account)
 
+    def wait_for_words(self, words: str) -> None:
+        """Until launch has printed them."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while words not in self.output:
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"expected launch to print {words!r}\n{self.account()}")
+            time.sleep(LOOK_S)
+
     def finish(self, within_s: float = PATIENCE_S) -> Finished:
         """The end of launch, which must come by itself, and its journal read to the end."""
         self._reaper.join(within_s)
@@ -310,6 +318,10 @@ class Launch:
                 self.process.wait(STOP_LIMIT_S)
         self.journal.close()
         self._reaper.join(PATIENCE_S)
+
+
+#: Starts `lastgood launch` in the test's directory, with the options of Launch.
+Start = Callable[..., Launch]
 
 
 def wait_for_good(journal: Journal, step: int, attempt: int, say: Callable[[], str]) -> Document:

@@ -6,9 +6,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from conftest import Reference, Start
-from operating import Launch
-from training import Training, assert_trained_truly, run_plainly
+from operating import Launch, Start
+from training import Plain, Training, assert_trained_truly
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)
@@ -23,33 +22,29 @@ def forget(run: Launch) -> None:
 
 
 def test_training_goes_on_from_what_was_saved_without_lastgood_or_before_it_forgot(
-    launch: Start, training: Training, reference: Reference
+    launch: Start, training: Training, plain: Plain
 ) -> None:
     """The last launch runs a script that asks the state file, which is gone, so that it calls restore(None)."""
-    statuses = run_plainly(training.command(steps=10, save_every=5))
+    plain(2).hand_over(training)
     plans = []
-    for number, (steps, options) in enumerate([(20, {}), (30, {}), (40, {"ask": "state"})]):
+    for steps, options in [(20, {}), (30, {"ask": "state"})]:
         run = launch(training.command(steps=steps, save_every=5, **options))
         done = run.finish()
         assert done.status == 0, done.output
         plans.append(run.job()["attempts"][-1]["plan"])
         forget(run)
-        if number == 1:
-            (training.checkpoints / "checkpoint").unlink()
+        (training.checkpoints / "checkpoint").unlink()
 
-    assert statuses == [0, 0]
-    assert [(plan["kind"], plan["step"]) for plan in plans] == [("adopt", 10), ("adopt", 20), ("adopt", 30)]
+    assert [(plan["kind"], plan["step"]) for plan in plans] == [("adopt", 10), ("adopt", 20)]
     starts = [[life.start for life in training.lives(task_id)] for task_id in (0, 1)]
-    assert starts == [[0, 10, 20, 30]] * 2
+    assert starts == [[0, 10, 20]] * 2
     asked = [line["asked"] for line in training.log(1) if line["event"] == "start"]
     assert asked[-1] is None, "expected the last script to call restore(None)"
-    assert_trained_truly(training, reference(2), steps=40)
+    assert_trained_truly(training, plain(2), steps=30)
 
 
 @pytest.mark.breadth
-def test_restore_of_nothing_becomes_a_restore_of_the_good_one(
-    launch: Start, training: Training, reference: Reference
-) -> None:
+def test_restore_of_nothing_becomes_a_restore_of_the_good_one(launch: Start, training: Training, plain: Plain) -> None:
     first = launch(training.command(steps=10, save_every=5, ask="state"), workers=1).finish()
     (training.checkpoints / "checkpoint").unlink()
     run = launch(training.command(steps=20, save_every=5, ask="state"), workers=1, again=True)
@@ -59,7 +54,7 @@ def test_restore_of_nothing_becomes_a_restore_of_the_good_one(
     plan = run.job()["attempts"][-1]["plan"]
     assert (plan["kind"], plan["step"]) == ("restore", 10)
     assert [life.start for life in training.lives(0)] == [0, 10]
-    assert_trained_truly(training, reference(1), steps=20, workers=1)
+    assert_trained_truly(training, plain(1), steps=20, workers=1)
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -69,9 +64,9 @@ def contents(directory: Path) -> dict[str, str]:
 
 
 def test_a_directory_of_damaged_checkpoints_is_left_as_it_is_and_nothing_starts_anew(
-    launch: Start, training: Training
+    launch: Start, training: Training, plain: Plain
 ) -> None:
-    statuses = run_plainly(training.command(steps=10, save_every=5), workers=1)
+    plain(2).hand_over(training)
     for data in training.checkpoints.glob("*.data-*"):
         damaged = bytearray(data.read_bytes())
         damaged[len(damaged) // 2] ^= 1
@@ -81,7 +76,6 @@ def test_a_directory_of_damaged_checkpoints_is_left_as_it_is_and_nothing_starts_
     run = launch(training.command(steps=20, save_every=5), workers=1)
     done = run.finish()
 
-    assert statuses == [0]
     assert done.status == 1, done.output
     assert "NoGoodCheckpoint" in done.output
     assert run.job()["end"]["reason"] == "NoGoodCheckpoint"

@@ -6,8 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from conftest import Start
-from operating import JOB, Lastgood
+from operating import JOB, Lastgood, Start
 from training import SCRIPTS
 
 MEETING = SCRIPTS / "meeting.py"

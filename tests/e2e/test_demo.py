@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,12 @@ from pathlib import Path
 import pytest
 from operating import Finished, Lastgood, kill_what_is_left
 
-DEMO = Path(__file__).resolve().parents[2] / "demo" / "run.py"
-LIMIT_S = 420.0
+from tests.breadth import IS_FULL
 
-pytestmark = pytest.mark.timeout(500)
+DEMO = Path(__file__).resolve().parents[2] / "demo" / "run.py"
+LIMIT_S = 750.0
+
+pytestmark = pytest.mark.timeout(800)
 
 
 def run_demo(lastgood: Lastgood, python: str, directory: Path, *options: str) -> Finished:
@@ -43,7 +44,7 @@ def claims(demo: Finished, mark: str) -> list[str]:
 def test_the_demo_shows_every_claim(lastgood: Lastgood, tf_python: str, tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
 
-    shorter = () if os.environ.get("LASTGOOD_BREADTH") == "full" else ("--steps", "160", "--save-every", "10")
+    shorter = () if IS_FULL else ("--steps", "140", "--save-every", "20")
     demo = run_demo(lastgood, tf_python, tmp_path, "--record", str(picture), *shorter)
 
     assert demo.status == 0, demo.output
@@ -51,9 +52,13 @@ def test_the_demo_shows_every_claim(lastgood: Lastgood, tf_python: str, tmp_path
     assert picture.read_text().startswith("<svg")
 
 
-def test_without_steering_the_demo_fails_and_says_why(lastgood: Lastgood, tf_python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.breadth)])
+def test_without_steering_the_demo_fails_and_says_why(
+    lastgood: Lastgood, tf_python: str, tmp_path: Path, workers: str
+) -> None:
     """The script finds no state file after the kill and begins anew, as it would without lastgood."""
-    demo = run_demo(lastgood, tf_python, tmp_path, "--steering", "off", "--steps", "80", "--sabotage", "c")
+    options = ("--workers", workers, "--steps", "50", "--save-every", "10", "--sabotage", "c")
+    demo = run_demo(lastgood, tf_python, tmp_path, "--steering", "off", *options)
 
     assert demo.status == 1, demo.output
     assert [line for line in claims(demo, "✗") if "has no plan" in line], demo.output

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Reference, Start
-from training import Training, assert_trained_truly, run_plainly
+from operating import Start
+from training import Plain, Training, assert_trained_truly
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)
@@ -21,17 +21,16 @@ def with_faults(command: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("fault", [pytest.param("raise", marks=pytest.mark.breadth), "block"])
 def test_a_script_trains_to_its_end_when_every_hook_fails(
-    launch: Start, training: Training, reference: Reference, fault: str
+    launch: Start, training: Training, plain: Plain, fault: str
 ) -> None:
-    statuses = run_plainly(training.command(steps=10, save_every=5), workers=1)
+    plain(1).hand_over(training)
 
     run = launch(with_faults(training.command(steps=20, save_every=5)), workers=1, environment={"HOOK_FAULT": fault})
     done = run.finish()
 
-    assert statuses == [0]
     assert done.status == 0, done.output
     assert [life.start for life in training.lives(0)] == [0, 10]
-    assert_trained_truly(training, reference(1), steps=20, workers=1)
+    assert_trained_truly(training, plain(1), steps=20, workers=1)
     job = run.job()
     attempt = job["attempts"][0]
     assert (len(job["attempts"]), job["end"]["reason"]) == (1, "Finished")
@@ -43,9 +42,9 @@ def test_a_script_trains_to_its_end_when_every_hook_fails(
 
 
 def test_a_steering_hook_that_fails_on_one_worker_switches_steering_off_for_all(
-    launch: Start, training: Training, reference: Reference
+    launch: Start, training: Training, plain: Plain
 ) -> None:
-    statuses = run_plainly(training.command(steps=10, save_every=5))
+    plain(2).hand_over(training)
 
     run = launch(
         with_faults(training.command(steps=20, save_every=5)),
@@ -53,10 +52,9 @@ def test_a_steering_hook_that_fails_on_one_worker_switches_steering_off_for_all(
     )
     done = run.finish()
 
-    assert statuses == [0, 0]
     assert done.status == 0, done.output
     assert [[life.start for life in training.lives(task_id)] for task_id in (0, 1)] == [[0, 10]] * 2
-    assert_trained_truly(training, reference(2), steps=20)
+    assert_trained_truly(training, plain(2), steps=20)
     attempt = run.job()["attempts"][0]
     assert attempt["steered"] is False
     assert "worker/1" in attempt["unsteered"]["detail"]

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Start
-from operating import JOB, Finished, Lastgood, wait_until_gone
+from operating import JOB, Finished, Lastgood, Start, wait_until_gone
 from training import SCRIPTS
 
 IDLE = (sys.executable, str(SCRIPTS / "idle.py"))

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Start
-from training import Training, executed_steps, run_plainly
+from operating import Start
+from training import Plain, Training, executed_steps
 
 #: Seconds for one test on a machine that does other things, too.
 pytestmark = pytest.mark.timeout(400)
 
 
 def test_a_worker_that_was_given_the_checkpoint_before_is_named_with_its_variables(
-    launch: Start, training: Training
+    launch: Start, training: Training, plain: Plain
 ) -> None:
     """The fault lies below the hooks; without lastgood both workers train on, with the same loss and other weights."""
-    statuses = run_plainly(training.command(steps=10, save_every=5))
+    plain(2).hand_over(training)
     stale = Training(training.python, training.directory, script="stale_reader.py")
 
     run = launch(stale.command(steps=20, save_every=5), options=["--max-restarts", "0"])
     done = run.finish()
 
-    assert statuses == [0, 0]
     assert done.status == 1, done.output
     attempt = run.job()["attempts"][-1]
     assert (attempt["failure"]["worker"], attempt["failure"]["reason"]) == ("worker/1", "RestoredWrong")

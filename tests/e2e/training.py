@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,11 @@ from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 PLAIN_RUN_LIMIT_S = 120.0
+
+#: The uninterrupted runs that every other run is compared with are this long.
+PLAIN_STEPS = 100
+#: The step at which a plain run is held while its directory is copied, for tests that go on from there.
+BEGUN = 10
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,27 @@ def tf_config(ports: Sequence[int], index: int) -> str:
     return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
 
 
-def run_plainly(command: Sequence[str], workers: int = 2) -> list[int]:
-    """Runs the command once per worker without lastgood; the exit statuses."""
+@dataclass(frozen=True)
+class PlainRun:
+    """An uninterrupted run without lastgood, and a copy of what it had left when it stood at step BEGUN."""
+
+    training: Training
+    begun: Path
+
+    @property
+    def digests(self) -> dict[int, str]:
+        """The digest of the variables after each step, the same on every worker."""
+        return self.training.lives(0)[0].digests
+
+    def hand_over(self, training: Training) -> None:
+        """Gives `training` the checkpoints and logs of the first BEGUN steps as its own."""
+        shutil.copytree(self.begun, training.directory, dirs_exist_ok=True)
+
+
+def run_plainly(run: PlainRun, workers: int) -> None:
+    """Trains with no lastgood anywhere."""
+    training = run.training
+    command = training.command(steps=PLAIN_STEPS, save_every=5, hold_at=BEGUN)
     ports = free_ports(workers)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_CONFIG")}
     gang = [
@@ -125,19 +151,44 @@ def run_plainly(command: Sequence[str], workers: int = 2) -> list[int]:
         for index in range(workers)
     ]
     try:
-        return [process.wait(PLAIN_RUN_LIMIT_S) for process in gang]
+        wait_until_held(training, gang)
+        for folder in (training.checkpoints, training.logs):
+            shutil.copytree(folder, run.begun / folder.name)
+        training.go_on(BEGUN)
+        statuses = [process.wait(PLAIN_RUN_LIMIT_S) for process in gang]
     finally:
         for process in gang:
             process.kill()
             process.wait()
+    assert statuses == [0] * workers
+    lives = [training.lives(task_id)[0].digests for task_id in range(workers)]
+    assert lives.count(lives[0]) == workers, "expected every worker of the plain run to compute the same"
 
 
-def assert_trained_truly(training: Training, reference: dict[int, str], *, steps: int, workers: int = 2) -> None:
+def wait_until_held(training: Training, gang: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Every worker has saved step BEGUN, and none but the chief keeps what it has saved."""
+    deadline_s = time.monotonic() + PLAIN_RUN_LIMIT_S
+    while time.monotonic() < deadline_s:
+        newest = [training.log(task_id)[-1:] for task_id in range(len(gang))]
+        has_saved = all(line and (line[0]["event"], line[0]["step"]) == ("saved", BEGUN) for line in newest)
+        if has_saved and not list(training.checkpoints.glob("workertemp_*")):
+            return
+        assert all(process.poll() is None for process in gang), "expected the plain run to train"
+        time.sleep(0.02)
+    raise AssertionError(f"the plain run did not come to step {BEGUN} within {PLAIN_RUN_LIMIT_S:.0f} s")
+
+
+#: The uninterrupted run of a gang of that many workers.
+Plain = Callable[[int], PlainRun]
+
+
+def assert_trained_truly(training: Training, plain: PlainRun, *, steps: int, workers: int = 2) -> None:
     """Every life of every worker did what the uninterrupted run did, right on from its restored step to the end."""
+    assert steps <= PLAIN_STEPS
     for task_id in range(workers):
         lives = training.lives(task_id)
         assert lives, f"worker {task_id} has never trained"
-        untrue = [(life.start, life.executed) for life in lives if not life.is_true_to(reference)]
+        untrue = [(life.start, life.executed) for life in lives if not life.is_true_to(plain.digests)]
         assert untrue == [], f"worker {task_id} computed something else: {untrue}"
         assert lives[-1].has_finished
         assert set().union(*(life.executed for life in lives)) == set(range(1, steps + 1))

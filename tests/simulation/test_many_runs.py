@@ -11,6 +11,7 @@ from lastgood_controller.model import (
     SaveId,
     Standing,
 )
+from tests.breadth import IS_FULL
 from tests.simulation.world import SERIES, World
 
 ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.WORKER_LOST, Reason.START_TIMEOUT}
@@ -37,7 +38,7 @@ def test_a_run_without_faults_finishes_in_its_first_attempt() -> None:
     assert {str(c.verdict.standing.value) for c in world.run.checkpoints.values() if not c.removed} == {"Good"}
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", range(500 if IS_FULL else 10))
 def test_runs_with_faults_keep_every_invariant_and_end_with_a_reason(block: int) -> None:
     for seed in range(block * 12, block * 12 + 12):
         world = run_with_faults(seed, workers=2 + seed % 2)

@@ -86,7 +86,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import asyncio
 
-        from lastgood_agent.relay import Config, Relay
+        from lastgood_agent.agent_config import Config
+        from lastgood_agent.relay import Relay
     except ImportError as error:
         print(f"lastgood agent: {sys.executable} lacks {error.name}: pip install 'lastgood[agent]'", file=sys.stderr)
         return EXIT_CANNOT_WORK

@@ -6,15 +6,15 @@ from lastgood.command import Command
 
 
 def _configure(parser: ArgumentParser) -> None:
-    from lastgood_agent import launcher
+    from lastgood_agent import run_options
 
-    launcher.configure(parser)
+    run_options.configure(parser)
 
 
 def _run(arguments: Namespace) -> int:
-    from lastgood_agent import launcher
+    from lastgood_agent import run_command
 
-    return launcher.run(arguments)
+    return run_command.run(arguments)
 
 
 RUN = Command("run", "run one worker of a gang under lastgood's guard", _configure, _run)

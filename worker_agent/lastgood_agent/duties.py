@@ -106,9 +106,14 @@ def make_durable(prefix: str, num_shards: int) -> bool:
 # ---------------------------------------------------------------------------------------------------------- verifying
 
 
-def verified(task: pb.VerifyTask) -> pb.Verified:
-    """The answer to a task: what reading every byte of the checkpoint has found."""
-    found = verify(task.prefix, task.manifest_digest or None, drop_cache=True, finite=False)
+def verified(task: pb.VerifyTask, is_training: bool) -> pb.Verified:
+    """The answer to a task: what reading every byte of the checkpoint has found.
+
+    While training goes on, the reading leaves the cache alone. Before a plan, a restore is about to read the same
+    bytes: then the cache is filled anew, with what was verified.
+    """
+    expected = task.manifest_digest or None
+    found = verify(task.prefix, expected, drop_cache=not is_training, bypass_cache=is_training, finite=False)
     return pb.Verified(
         task_id=task.task_id,
         prefix=task.prefix,

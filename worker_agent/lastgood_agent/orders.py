@@ -10,8 +10,9 @@ from typing import Any
 
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
+from lastgood_agent.agent_config import Config
 from lastgood_agent.facts import Series
-from lastgood_agent.gang import Gang, tf_config_for
+from lastgood_agent.gang import tf_config_for
 
 _PLAN_KINDS = {
     common_pb2.PLAN_KIND_RESTORE: "restore",
@@ -20,11 +21,11 @@ _PLAN_KINDS = {
 }
 
 
-def launcher_order(gang: Gang, desired: pb.DesiredState) -> dict[str, Any] | None:
-    """What the launcher is to do now; None: nothing."""
+def launcher_order(config: Config, desired: pb.DesiredState, is_newcomer: bool = False) -> dict[str, Any] | None:
+    """What the launcher is to do now; None: nothing. is_newcomer: it was started after whatever is desired."""
+    gang = config.gang
     if desired.HasField("end"):
-        reason = desired.end.reason
-        message = f"{reason.reason}: {reason.detail}" if reason.detail else reason.reason
+        message = _newcomers_end(config, desired.end) if is_newcomer else _end(desired.end)
         return {"type": "end", "exit_status": desired.end.exit_status, "message": message}
     match desired.action:
         case pb.TRAINER_ACTION_RUN:
@@ -40,6 +41,21 @@ def launcher_order(gang: Gang, desired: pb.DesiredState) -> dict[str, Any] | Non
             return {"type": "stop", "attempt": desired.attempt, "grace_s": 0}
         case _:
             return None
+
+
+def _end(end: pb.RunEnd) -> str:
+    return f"{end.reason.reason}: {end.reason.detail}" if end.reason.detail else end.reason.reason
+
+
+def _newcomers_end(config: Config, end: pb.RunEnd) -> str:
+    """What a worker is told that is started for a run which has ended: that nothing runs, why, and what to do."""
+    reopen = f"`lastgood reopen {config.run_id} --controller {config.controller}`, then start the workers again"
+    if end.exit_status == 0:
+        return f"{config.job} has finished already ({_end(end)}). To train it further: {reopen}"
+    return (
+        f"{config.job} had ended before this worker was started, and nothing was trained. It ended with {_end(end)}\n"
+        f"To let it go on, once the cause is gone: {reopen}"
+    )
 
 
 def hooks_state(desired: pb.DesiredState, plan: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ straight into a file, never through a pipe, so that no reader of ours can block 
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from lastgood_agent import processes
+from lastgood_agent.json_files import write_json
 
 LAST_LINES = 20
 LAST_LINE_CHARACTERS = 500
@@ -43,27 +43,6 @@ class TrainerState:
     def to_json(self) -> Dict[str, Any]:
         """The state as it travels."""
         return {**self.__dict__, "last_lines": list(self.last_lines)}
-
-
-def write_json(path: str, document: Mapping[str, Any], is_durable: bool = False) -> None:
-    """Writes a small document so that a reader finds the old one or the new one; is_durable: after a power loss too."""
-    temporary = "{}.{}.tmp".format(path, os.getpid())
-    with open(temporary, "w") as file:
-        json.dump(document, file)
-        file.flush()
-        if is_durable:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_json(path: str) -> Dict[str, Any]:
-    """The document, or an empty one when there is none or it cannot be read."""
-    try:
-        with open(path) as file:
-            document = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def last_lines_of(path: str) -> Tuple[str, ...]:

@@ -66,11 +66,15 @@ class Log:
 
 
 def newest(arguments):
-    """The prefix to restore, or None: by TensorFlow's own question, or by reading the state file."""
+    """The prefix to restore, or None: by TensorFlow's own question, or by reading the state file itself."""
     if arguments.ask == "latest":
         return tf.train.latest_checkpoint(arguments.checkpoints)
-    state = tf.train.get_checkpoint_state(arguments.checkpoints)
-    return state.model_checkpoint_path if state else None
+    try:
+        with open(os.path.join(arguments.checkpoints, "checkpoint")) as file:
+            name = file.readline().split('"')[1]
+    except OSError:
+        return None
+    return os.path.join(arguments.checkpoints, name)
 
 
 def hold(path):

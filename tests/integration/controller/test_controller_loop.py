@@ -1,10 +1,11 @@
 """The whole controller on a real journal: a gang gathers, saves, loses a worker, restores, and is stopped."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from controller_harness import ControllerProcess, Worker, a_manifest, next_reader
+from controller_harness import DEADLINE_S, ControllerProcess, Worker, a_manifest, next_reader
 
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
@@ -109,6 +110,45 @@ def test_a_gang_gathers_saves_fails_restores_and_is_stopped(state_dir: Path, sta
         assert kinds.count("RunOpened") == 2
         assert reopened.get_job(RUN)["end"] is None
     assert again.stop() == 0
+
+
+def test_a_run_that_was_interrupted_goes_on_when_its_workers_are_started_anew(state_dir: Path, start: Start) -> None:
+    # Given a run that somebody stopped, and a launcher that is told so
+    controller = start(state_dir)
+    with JobClient(controller.address) as client:
+        workers = [Worker(controller.address, RUN, index).hello(may_reopen=True) for index in (0, 1)]
+        train(workers, 1)
+        client.stop_job("digits", "ada", "maintenance")
+        for worker in workers:
+            worker.until(lambda each: each.action == pb.TRAINER_ACTION_STOP)
+            worker.exits(1, signal=15, was_stopped=True)
+        for worker in workers:
+            worker.until(lambda each: each.HasField("end"))
+
+        # When the same launchers' agents come again, Then it stays ended
+        workers += [Worker(controller.address, RUN, index, agent=2).hello(may_reopen=True) for index in (0, 1)]
+        for worker in workers[2:]:
+            assert worker.until(lambda each: each.HasField("end")).end.reason.reason == "Interrupted"
+
+        # When they are gone and both are started anew, Then the next attempt is opened
+        for worker in workers:
+            worker.leave()
+        wait_until_all_have_left(client)
+        anew = [Worker(controller.address, RUN, index, launcher=2).hello(may_reopen=True) for index in (0, 1)]
+        train(anew, 2)
+        opened = [entry["text"] for entry in client.watch(RUN, follow=False) if entry["kind"] == "RunOpened"]
+    for worker in anew:
+        worker.leave()
+
+    assert len(opened) == 2
+    assert opened[1].startswith("run of local/d/p/digits opened again by worker/0: ")
+
+
+def wait_until_all_have_left(client: JobClient) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while any(worker["connected"] for worker in client.get_job(RUN)["workers"].values()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def follow_until(client: JobClient, kind: str, word: str) -> dict[str, object]:

@@ -20,7 +20,8 @@ from lastgood.manifest import Manifest, manifest_to_json
 
 INJECT = Path(lastgood_agent.__file__).parent / "inject"
 SCRIPTS = Path(__file__).parent / "scripts"
-DEADLINE_S = 60.0
+#: The longest wait for anything on a busy machine; no test passes by waiting this long.
+DEADLINE_S = 180.0
 #: Every trainer of the running test; what still runs at its end is killed.
 STARTED: list[subprocess.Popen[str]] = []
 

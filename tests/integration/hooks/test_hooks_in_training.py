@@ -18,10 +18,18 @@ from hooked_worker import DEADLINE_S, FakeAgent, finish, free_address, plan_of, 
 from lastgood.inspect import manifest_from_index, read_manifest
 from lastgood.manifest import manifest_to_json
 
+#: Seconds for one test on a machine that does other things, too.
+pytestmark = pytest.mark.timeout(400)
+
 FAULTS = str(Path(__file__).parent / "faults")
 FRESH = {"kind": "fresh", "series": []}
 STEPS = 4
 Agents = Callable[..., FakeAgent]
+
+
+def broad(value: str) -> Any:
+    """A parameter for `make test-full` alone."""
+    return pytest.param(value, marks=pytest.mark.breadth)
 
 
 class Trained:
@@ -95,7 +103,7 @@ def test_a_fresh_run_tells_what_it_saves_and_how_far_it_is(trained: Trained) -> 
         assert {entry.key.decode() for entry in manifest.entries} == {*one["kinds"], "_CHECKPOINTABLE_OBJECT_GRAPH"}
 
 
-@pytest.mark.parametrize("how", ["latest", "none", "or_initialize", "property"])
+@pytest.mark.parametrize("how", ["latest", "none", broad("state"), broad("or_initialize"), broad("property")])
 def test_whichever_way_a_script_asks_it_gets_the_plan_and_proves_it(
     tf_python: str, trained: Trained, tmp_path: Path, agents: Agents, how: str
 ) -> None:
@@ -121,6 +129,28 @@ def test_whichever_way_a_script_asks_it_gets_the_plan_and_proves_it(
     assert [fact["step"] for fact in agent.facts("first_step")] == [3]
     assert [fact["step"] for fact in agent.facts("saved")] == [4]
     assert str(directory / "ckpt-1") not in outcome["managed"] or how != "or_initialize"
+
+
+def test_a_state_file_is_read_as_if_the_plans_checkpoint_were_the_newest(
+    tf_python: str, trained: Trained, tmp_path: Path, agents: Agents
+) -> None:
+    # given a state file whose newest checkpoint is not the plan's
+    directory = trained.copy(tmp_path)
+    first, second = (str(directory / name) for name in ("ckpt-1", "ckpt-2"))
+    agent = agents(attempt=2)
+    steer(agent, plan_of(tmp_path, [{**trained.series, "directories": [str(directory)]}], first))
+
+    # when
+    run(tf_python, tmp_path, directory, "state", agent)
+
+    # then the script sees both, the plan's last; the manager, made before, knows them as they lie there
+    outcome = read_outcome(tmp_path)
+    assert (outcome["restored"], outcome["at_start"]) == ([second, first], 2)
+    assert outcome["digest"] == trained.outcome["digest"]
+    asked = agent.facts("asked")
+    assert [one["via"] for one in asked] == ["checkpoint_state", "restore"]
+    assert {one["series"]["directory"] for one in asked} == {str(directory)}
+    assert agent.facts("hook_failed") == agent.facts("steering_lost") == agent.facts("left_alone") == []
 
 
 def test_what_was_not_restored_is_named_and_the_gate_stays_shut_for_its_time(
@@ -223,7 +253,7 @@ def test_a_restore_that_raises_is_told_and_raises_all_the_same(
     assert agent.facts("hook_failed") == []
 
 
-@pytest.mark.parametrize("fault", ["raise", "block", "slow"])
+@pytest.mark.parametrize("fault", ["raise", broad("block"), "slow"])
 def test_no_fault_of_a_hook_changes_what_is_trained(
     tf_python: str, trained: Trained, tmp_path: Path, agents: Agents, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +279,7 @@ def test_no_fault_of_a_hook_changes_what_is_trained(
     assert len(agent.facts("saved")) == (2 if fault == "slow" else 0)
 
 
-@pytest.mark.parametrize("fault", ["raise", "block"])
+@pytest.mark.parametrize("fault", [broad("raise"), "block"])
 def test_a_receipt_that_cannot_be_given_ends_steering_and_not_training(
     tf_python: str, trained: Trained, tmp_path: Path, agents: Agents, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -452,11 +452,11 @@ os.kill(os.getpid(), 9)
 def test_an_agent_that_hangs_is_replaced(bench: Bench):
     # given
     program = (
-        "import argparse, dataclasses, os, sys; from lastgood_agent import launcher; "
-        "parser = argparse.ArgumentParser(); launcher.configure(parser); "
-        "settings = launcher.settings_from(parser.parse_args(), os.environ); "
+        "import argparse, dataclasses, os, sys; from lastgood_agent import launcher, run_options, worker_directory; "
+        "parser = argparse.ArgumentParser(); run_options.configure(parser); "
+        "settings = run_options.settings_from(parser.parse_args(), os.environ); "
         "settings = dataclasses.replace(settings, agent_silence_s=3.0); "
-        "launcher.prepare_directory(settings); sys.exit(launcher.Launcher(settings).run())"
+        "worker_directory.prepare_directory(settings); sys.exit(launcher.launch(settings))"
     )
     launcher = subprocess.Popen(
         [
@@ -484,12 +484,11 @@ def test_an_agent_that_hangs_is_replaced(bench: Bench):
     assert bench.controller.hellos[1].trainer.pid == trainer.pid
 
 
-@pytest.mark.python38
 def test_the_launcher_needs_nothing_but_an_old_python(bench: Bench, python38: str):
     # given
     launcher = subprocess.Popen(
         [
-            *(python38, "-m", "lastgood_agent.launcher", "--controller", bench.controller.address, "--job", "bench"),
+            *(python38, "-m", "lastgood_agent.run_command", "--controller", bench.controller.address, "--job", "bench"),
             *("--state-dir", str(bench.state), "--worker", "worker/0", "--workers", "1"),
             *("--agent-python", sys.executable, "--", *bench.script("print('trained')")),
         ],

@@ -18,8 +18,9 @@ from worker_bench import Bench, environment_for_tests, read_lines, wait_until
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood_agent import processes
 from lastgood_agent.gang import gang_from_arguments
-from lastgood_agent.launcher import MisuseError, Settings, lock_directory
-from lastgood_agent.trainer import read_json
+from lastgood_agent.json_files import read_json
+from lastgood_agent.run_options import MisuseError, Settings
+from lastgood_agent.worker_directory import lock_directory
 
 SLEEPER = "time.sleep(600)\n"
 
@@ -157,7 +158,7 @@ def test_a_launchers_lock_holds_on_a_full_disk_without_the_pid_in_it(tmp_path: P
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lastgood_agent.launcher.os.pwrite", full)
+    monkeypatch.setattr("lastgood_agent.worker_directory.os.pwrite", full)
     gang = gang_from_arguments("worker/0", 1, "127.0.0.1")
     settings = Settings("127.0.0.1:1", "j", "j", str(tmp_path), gang, ("true",))
 
@@ -363,7 +364,7 @@ os.rename(sys.argv[1] + ".tmp", sys.argv[1])
 
 def run_to_the_end(*arguments: str, **environment: str) -> tuple[int, str]:
     ended = subprocess.run(
-        [sys.executable, "-m", "lastgood_agent.launcher", *arguments],
+        [sys.executable, "-m", "lastgood_agent.run_command", *arguments],
         env={**environment_for_tests(), **environment},
         capture_output=True,
         text=True,

@@ -217,7 +217,7 @@ class Bench:
         """Starts `lastgood run` for worker/0 of a gang of one."""
         launcher = subprocess.Popen(
             [
-                *(sys.executable, "-m", "lastgood_agent.launcher", "--controller", self.controller.address),
+                *(sys.executable, "-m", "lastgood_agent.run_command", "--controller", self.controller.address),
                 *("--job", "bench", "--run-id", "run-1", "--state-dir", str(self.state)),
                 *("--worker", "worker/0", "--workers", "1", *options, "--", *command),
             ],

@@ -6,7 +6,7 @@ from source_imports import STANDARD_LIBRARY, imports_of, modules, reached_from, 
 OPTIONAL = frozenset({"crc32c", "h5py", "numpy"})
 
 #: Copied into an image that has nothing but Python.
-LAUNCHER = ("lastgood_agent.launcher", "lastgood_agent.trainer", "lastgood_agent.lines")
+LAUNCHER = ("lastgood_agent.run_command",)
 
 INJECTED = "lastgood_agent.inject"
 

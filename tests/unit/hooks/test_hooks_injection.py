@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import lastgood_agent
 
 INJECT = Path(lastgood_agent.__file__).parent / "inject"
@@ -59,7 +57,6 @@ def test_before_tensorflow_only_the_finder_is_loaded(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.python38
 def test_every_module_loads_on_python_3_8_with_nothing_but_the_standard_library(tmp_path: Path, python38: str) -> None:
     names = sorted(path.stem for path in (INJECT / "_lastgood_hooks").glob("*.py"))
     code = f"import importlib; [importlib.import_module('_lastgood_hooks.' + name) for name in {names!r}]"

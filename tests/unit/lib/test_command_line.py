@@ -217,6 +217,27 @@ def test_how_a_command_ends_is_told_by_the_exit_status(install, capsys, failure,
     assert capsys.readouterr().err == ("lastgood: it is away\n" if status == 3 else "")
 
 
+@pytest.mark.parametrize("module", ["lastgood.cli", "argparse", "lastgood.commands.verify", "lastgood.verify"])
+def test_ctrl_c_while_a_command_is_still_being_imported_ends_it_quietly(module, checkpoints):
+    # given: the signal comes in the middle of that import
+    program = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        f"sys.argv[1:] = ['verify', {str(checkpoints)!r}]\n"
+        "runpy.run_module('lastgood', run_name='__main__')\n"
+    )
+
+    # when
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+
+    # then
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_python_dash_m_works_and_nothing_is_said_when_nobody_listens(checkpoints):
     told = run("verify", checkpoints)
     reading, writing = os.pipe()
@@ -263,7 +284,6 @@ def test_verify_imports_nothing_that_is_slow_or_not_in_the_standard_library():
     assert told.stdout.splitlines()[-1] == "[]", told.stderr
 
 
-@pytest.mark.python38
 def test_the_library_works_on_python_3_8_with_nothing_installed(checkpoints, python38):
     code = (
         "import pkgutil, lastgood\n"

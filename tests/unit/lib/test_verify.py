@@ -1,5 +1,7 @@
 """Wholeness of real checkpoints, and every way in which one can lose it."""
 
+import errno
+import fcntl
 import os
 import shutil
 import tracemalloc
@@ -94,6 +96,61 @@ def test_every_real_checkpoint_is_whole(prefix):
 def test_a_checkpoint_is_read_past_the_page_cache_when_asked(tmp_path):
     verification = verify(copy_of(MWMS, tmp_path), drop_cache=True)
 
+    assert (verification.is_whole, verification.medium) == (True, "disk")
+
+
+@pytest.mark.parametrize("data_bytes", [1, 4095, 4096, 4097, (2 << 20) + 1234])
+def test_reading_past_the_page_cache_finds_what_any_other_reading_finds(tmp_path, data_bytes):
+    # Given: tensors that begin and end anywhere, whatever the blocks of the disk
+    contents = {b"a": b"x" * 7, b"b": os.urandom(data_bytes), b"c": b"y" * 3}
+    tensors = [build.Tensor(key, data, (len(data),), dtype=4) for key, data in contents.items()]
+    prefix = build.write_bundle(tmp_path / "ckpt-1", tensors)
+
+    # When
+    through, past = verify(prefix), verify(prefix, bypass_cache=True)
+
+    # Then
+    assert (past.is_whole, past.medium) == (True, "disk")
+    assert (past.digest, past.tensors, past.bytes_read) == (through.digest, through.tensors, through.bytes_read)
+
+
+def test_reading_past_the_page_cache_sees_what_is_not_on_the_disk_yet_and_what_is_cut_off(tmp_path):
+    # Given: nothing was synced
+    prefix = copy_of(MWMS, tmp_path)
+    data = prefix + ".data-00000-of-00001"
+    content = bytearray(Path(data).read_bytes())
+
+    # When: a bit flips
+    content[0] ^= 1
+    Path(data).write_bytes(content)
+    flipped = verify(prefix, bypass_cache=True)
+
+    # When: the file ends too early
+    content[0] ^= 1
+    Path(data).write_bytes(content)
+    os.truncate(data, 100)
+    torn = verify(prefix, bypass_cache=True)
+
+    # Then
+    assert (reasons(flipped), reasons(torn)) == ({Reason.CORRUPT}, {Reason.TORN})
+
+
+def test_where_the_cache_cannot_be_passed_by_it_is_dropped(tmp_path, monkeypatch):
+    # Given: a file system that agrees to direct reads and then refuses each
+    prefix = copy_of(MWMS, tmp_path)
+    read = os.preadv
+
+    def refuse_direct(descriptor, buffers, offset):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", refuse_direct)
+
+    # When
+    verification = verify(prefix, bypass_cache=True)
+
+    # Then
     assert (verification.is_whole, verification.medium) == (True, "disk")
 
 

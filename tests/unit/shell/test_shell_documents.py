@@ -134,10 +134,11 @@ def test_the_end_is_told_with_its_reason() -> None:
 
 def test_the_job_has_the_documented_fields() -> None:
     # When
-    document = json.loads(json.dumps(job_document(the_run(), waiting="the gate")))
+    document = json.loads(json.dumps(job_document(the_run(), waiting="the gate", trouble="no room")))
 
     # Then
     assert (document["members"], document["waiting"]) == (["worker/0", "worker/1"], "the gate")
+    assert (document["trouble"], job_document(the_run())["trouble"]) == ("no room", None)
     assert document["workers"]["worker/1"] == {
         "connected": True,
         "host": "here",

@@ -55,6 +55,7 @@ from lastgood_controller.ingest import (
     admit_opening,
     admit_reopening,
     admit_report,
+    admit_return,
     admit_stop,
     refuse_sender,
 )
@@ -305,6 +306,45 @@ def test_a_run_is_opened_again_when_it_would_not_go_on_as_asked() -> None:
     other = Policy(max_restarts=9)
     assert admit_reopening(a_run(), other, "me") == Admitted(replace(again, policy=other))
     assert admit_reopening(a_run(), Policy(), "me") == Admitted(None)
+
+
+@pytest.mark.parametrize("reason", [Reason.INTERRUPTED, Reason.START_TIMEOUT, Reason.WORKER_LOST])
+def test_a_worker_that_is_started_anew_opens_an_interrupted_run_again(reason: Reason) -> None:
+    # given
+    run = a_run(a_connection(W0, launcher=1), RunEnded(Cause(reason), 1))
+    policy = Policy(max_restarts=9)
+
+    # when
+    opened = [
+        admit_return(run, a_hello(W0, launcher=2, may_reopen=True), policy),
+        admit_return(run, a_hello(W1, launcher=1, may_reopen=True), policy),
+    ]
+
+    # then
+    assert opened == [RunOpened(RUN, JOB, policy, "worker/0"), RunOpened(RUN, JOB, policy, "worker/1")]
+
+
+@pytest.mark.parametrize("reason", [Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT])
+def test_a_run_that_ended_for_a_reason_of_its_own_waits_for_a_person(reason: Reason) -> None:
+    run = a_run(a_connection(W0, launcher=1), RunEnded(Cause(reason), 1))
+    assert admit_return(run, a_hello(W0, launcher=2, may_reopen=True), Policy()) is None
+
+
+def test_nobody_opens_a_run_again_who_was_there_or_may_not_or_when_it_goes_on() -> None:
+    # given
+    ended = a_run(a_connection(W0, launcher=2), RunEnded(Cause(Reason.INTERRUPTED), 1))
+    hello = a_hello(W0, launcher=3, may_reopen=True)
+
+    # when
+    opened = {
+        "a new launcher": admit_return(ended, hello, Policy()) is not None,
+        "the launcher that was there": admit_return(ended, a_hello(W0, 9, 2, may_reopen=True), Policy()),
+        "one that may not": admit_return(ended, replace(hello, may_reopen=False), Policy()),
+        "a run that goes on": admit_return(a_run(a_connection(W0, launcher=2)), hello, Policy()),
+    }
+
+    # then
+    assert list(opened.values()) == [True, None, None, None], opened
 
 
 def test_members_are_named_in_full_only_when_they_are_few() -> None:

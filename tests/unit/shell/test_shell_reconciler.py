@@ -387,8 +387,11 @@ def test_a_full_disk_refuses_facts_and_loses_none_that_were_taken(
         # Then
         assert failed.value.is_retryable
         assert loop.run == run
+        assert loop.trouble == failed.value.message
+        assert loop.trouble.endswith("controller.db: database or disk is full; make room on that disk")
         limit(1_000_000)
         assert (await loop.submit(lambda run: [(StopAsked("me", "x" * 90_000), "id")]))[0].is_new
+        assert loop.trouble == ""
 
     with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
         metrics = played(tmp_path, scenario)

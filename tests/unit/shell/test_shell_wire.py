@@ -218,7 +218,8 @@ def test_a_hello_is_understood() -> None:
     assert wire.hello_from_proto(request) == a_hello()
     request.trainer.phase = agent_pb.TRAINER_PHASE_RUNNING
     request.trainer.attempt = 4
-    assert wire.hello_from_proto(request) == a_hello(trainer=Trainer(TrainerPhase.RUNNING, 4))
+    request.may_reopen = True
+    assert wire.hello_from_proto(request) == a_hello(trainer=Trainer(TrainerPhase.RUNNING, 4), may_reopen=True)
 
 
 @pytest.mark.parametrize(

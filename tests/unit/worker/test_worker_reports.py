@@ -19,6 +19,7 @@ from lastgood.manifest import Kind, Manifest, ManifestEntry
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood_agent import agent, duties, orders, processes
+from lastgood_agent.agent_config import Config
 from lastgood_agent.facts import FactError, Series, new_report, parse_fact, report_of, trainer_report, trainer_state
 from lastgood_agent.gang import gang_from_arguments
 from lastgood_agent.outgoing import MAX_BATCH, Outgoing
@@ -238,13 +239,18 @@ def test_old_files_that_no_fact_claims_are_removed_and_nothing_else(tmp_path: Pa
 # ------------------------------------------------------------------------------------------------------------- orders
 
 
-def test_the_same_desired_state_gives_the_same_orders():
+def a_config() -> Config:
     gang = gang_from_arguments("worker/1", 2, "h")
+    return Config("c:1", "run-1", "digits", gang, "/state/workers/worker-1", "/run/hooks", 10.0, True)
+
+
+def test_the_same_desired_state_gives_the_same_orders():
+    config = a_config()
     members = [common_pb2.Worker(task_type="worker", task_id=i) for i in range(2)]
     running = pb.DesiredState(
         attempt=4, action=pb.TRAINER_ACTION_RUN, members=members, addresses=["h:1", "h:2"], steering=True
     )
-    made = orders.launcher_order(gang, running)
+    made = orders.launcher_order(config, running)
     assert made is not None
     environment = made.pop("environment")
     assert made == {"type": "run", "attempt": 4, "steering": True}
@@ -253,14 +259,39 @@ def test_the_same_desired_state_gives_the_same_orders():
         "task": {"type": "worker", "index": 1},
     }
     stopping = pb.DesiredState(attempt=4, action=pb.TRAINER_ACTION_STOP)
-    assert orders.launcher_order(gang, stopping) == {"type": "stop", "attempt": 4, "grace_s": 0}
-    assert orders.launcher_order(gang, pb.DesiredState(action=pb.TRAINER_ACTION_HOLD)) is None
+    assert orders.launcher_order(config, stopping) == {"type": "stop", "attempt": 4, "grace_s": 0}
+    assert orders.launcher_order(config, pb.DesiredState(action=pb.TRAINER_ACTION_HOLD)) is None
     end = pb.RunEnd(reason=common_pb2.ReasonDetail(reason="BudgetSpent", detail="why"), exit_status=1)
-    assert orders.launcher_order(gang, pb.DesiredState(end=end)) == {
+    assert orders.launcher_order(config, pb.DesiredState(end=end)) == {
         "type": "end",
         "exit_status": 1,
         "message": "BudgetSpent: why",
     }
+
+
+def test_a_worker_that_comes_after_the_end_is_told_what_to_do():
+    # given
+    finished = pb.RunEnd(reason=common_pb2.ReasonDetail(reason="Finished"), exit_status=0)
+    spent = pb.RunEnd(reason=common_pb2.ReasonDetail(reason="BudgetSpent", detail="why"), exit_status=1)
+
+    # when
+    told = [orders.launcher_order(a_config(), pb.DesiredState(end=end), is_newcomer=True) for end in (finished, spent)]
+
+    # then
+    reopen = "`lastgood reopen run-1 --controller c:1`, then start the workers again"
+    assert told == [
+        {
+            "type": "end",
+            "exit_status": 0,
+            "message": f"digits has finished already (Finished). To train it further: {reopen}",
+        },
+        {
+            "type": "end",
+            "exit_status": 1,
+            "message": "digits had ended before this worker was started, and nothing was trained. It ended with "
+            f"BudgetSpent: why\nTo let it go on, once the cause is gone: {reopen}",
+        },
+    ]
 
 
 def test_a_fresh_plan_has_no_series():

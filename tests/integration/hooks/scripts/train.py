@@ -39,6 +39,10 @@ if how in ("latest", "reload"):
     restored = tf.train.latest_checkpoint(directory)
     if restored:
         checkpoint.restore(restored)
+elif how == "state":
+    state = tf.train.get_checkpoint_state(directory)
+    restored = state and list(state.all_model_checkpoint_paths)
+    checkpoint.restore(state.model_checkpoint_path if state else None)
 elif how == "none":
     checkpoint.restore(None)
 elif how == "or_initialize":

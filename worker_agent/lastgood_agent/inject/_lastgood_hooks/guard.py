@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, Generic, List, Optional, Set, Tuple, Typ
 T = TypeVar("T")
 Job = Tuple[Callable[[], Any], List[Any], threading.Event]
 
-#: Of this thread: is_inside (a hook's body runs), is_within_call (a tf.function that counts runs).
+#: Of this thread: is_inside (a hook's body runs), is_within_call (a tf.function that counts runs), is_reading_state
+#: (TensorFlow reads the state file for a question that has a hook of its own).
 here = threading.local()
 
 

@@ -181,6 +181,7 @@ def _patch_management(hooks: Any, module: Any) -> None:
         module,
         (
             ("latest_checkpoint", lambda: wrap(module, "latest_checkpoint", restoring.latest_checkpoint)),
+            ("get_checkpoint_state", lambda: wrap(module, "get_checkpoint_state", restoring.checkpoint_state)),
             ("CheckpointManager.__init__", lambda: wrap(manager, "__init__", restoring.manager_made)),
             (
                 "CheckpointManager.latest_checkpoint",

@@ -4,12 +4,13 @@ Decides whom to answer with the plan's prefix (by `steering.select_series`). Ref
 fails or no plan comes, steering is over for this process, the agent is told, and TensorFlow answers by its own means.
 """
 
+import contextlib
 import os
 import time
 import weakref
-from typing import Any, Callable, MutableMapping, Optional
+from typing import Any, Callable, Iterator, MutableMapping, Optional, TypeVar
 
-from .guard import describe, is_inside_hook
+from .guard import describe, here, is_inside_hook
 from .orders import PlannedSeries
 from .receipts import Receipts
 from .saving import text_of
@@ -17,6 +18,8 @@ from .series import Series, directory_of, real_directory, signature_of
 from .session import Session
 from .steering import Ask, select_series
 from .variables import children_of
+
+T = TypeVar("T")
 
 
 class Restoring:
@@ -74,15 +77,29 @@ class Restoring:
 
     def latest_checkpoint(self, original: Callable[..., Any], checkpoint_dir: Any, *args: Any, **kwargs: Any) -> Any:
         """tf.train.latest_checkpoint."""
-        found = original(checkpoint_dir, *args, **kwargs)
+        with _reading_for_another_hook():
+            found = original(checkpoint_dir, *args, **kwargs)
         if is_inside_hook() or not self._is_eager() or args or kwargs.get("latest_filename"):
             return found
-        planned = self._steer("latest_checkpoint", lambda: self.answer_directory(checkpoint_dir, found))
+        planned = self._steer(
+            "latest_checkpoint", lambda: self.answer_directory(checkpoint_dir, found, "latest_checkpoint")
+        )
         return found if planned is None else planned.prefix
 
+    def checkpoint_state(self, original: Callable[..., Any], checkpoint_dir: Any, *args: Any, **kwargs: Any) -> Any:
+        """tf.train.get_checkpoint_state, where the script asks for it itself."""
+        found = original(checkpoint_dir, *args, **kwargs)
+        is_asked_by_tensorflow = is_inside_hook() or getattr(here, "is_reading_state", False)
+        if is_asked_by_tensorflow or not self._is_eager() or args or kwargs.get("latest_filename"):
+            return found
+        make = original.__globals__["CheckpointState"]
+        steered = self._steer("checkpoint_state", lambda: self.answer_state(checkpoint_dir, found, make))
+        return found if steered is None else steered
+
     def manager_made(self, original: Callable[..., Any], manager: Any, *args: Any, **kwargs: Any) -> None:
-        """CheckpointManager.__init__."""
-        original(manager, *args, **kwargs)
+        """CheckpointManager.__init__. It reads the state file to know what it may rotate: that stays as it is."""
+        with _reading_for_another_hook():
+            original(manager, *args, **kwargs)
         if not is_inside_hook():
             self._session.guard.run("manager", lambda: self.note_manager(manager))
 
@@ -103,7 +120,7 @@ class Restoring:
                 manager._latest_checkpoint = planned.prefix
         return original(manager, *args, **kwargs)
 
-    def _steer(self, hook: str, answer: Callable[[], Optional[PlannedSeries]]) -> Optional[PlannedSeries]:
+    def _steer(self, hook: str, answer: Callable[[], Optional[T]]) -> Optional[T]:
         session = self._session
         if session.is_lost or not session.settings.steering:
             return None
@@ -152,7 +169,7 @@ class Restoring:
         session.outbox.write("left_alone", prefix=prefix)
         return True
 
-    def answer_directory(self, checkpoint_dir: Any, found: Optional[str]) -> Optional[PlannedSeries]:
+    def answer_directory(self, checkpoint_dir: Any, found: Optional[str], via: str) -> Optional[PlannedSeries]:
         """The planned series that lies in a directory, or belongs there; None: what TensorFlow found."""
         session = self._session
         directory = real_directory(os.fspath(checkpoint_dir))
@@ -162,8 +179,17 @@ class Restoring:
             return None
         session.last_asked_directory = directory
         series = Series("", 0, directory)
-        plan = session.plan(series, directory, "latest_checkpoint")
+        plan = session.plan(series, directory, via)
         return select_series(plan, self._ask(series, found or ""))
+
+    def answer_state(self, checkpoint_dir: Any, found: Any, make: Callable[..., Any]) -> Any:
+        """The state file as it would be if the planned checkpoint were the newest one; None: as TensorFlow read it."""
+        prefix = None if found is None else found.model_checkpoint_path
+        planned = self.answer_directory(checkpoint_dir, prefix, "checkpoint_state")
+        if planned is None:
+            return None
+        others = [] if found is None else [path for path in found.all_model_checkpoint_paths if path != planned.prefix]
+        return make(model_checkpoint_path=planned.prefix, all_model_checkpoint_paths=[*others, planned.prefix])
 
     def answer_manager(self, manager: Any, found: Optional[str]) -> Optional[PlannedSeries]:
         """The planned series that a manager should restore; None: what it found itself."""
@@ -193,6 +219,17 @@ class Restoring:
             is_vacant=bool(directory) and _is_vacant(directory),
             is_own=self._session.book.is_own(directory),
         )
+
+
+@contextlib.contextmanager
+def _reading_for_another_hook() -> Iterator[None]:
+    """Within, TensorFlow reads the state file for a question that has a hook of its own."""
+    before = getattr(here, "is_reading_state", False)
+    here.is_reading_state = True
+    try:
+        yield
+    finally:
+        here.is_reading_state = before
 
 
 def is_of_saved_model(prefix: str) -> bool:
