@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Callable, List, Tuple
 
 import numpy as np
 
+from lastgood import shift
+
 if TYPE_CHECKING:  # numpy before 1.20 (TensorFlow 2.4 has 1.19) has no such module
     import numpy.typing as npt
 
@@ -30,7 +32,6 @@ def make_advance(first_table: List[int]) -> Callable[[memoryview, int], Tuple[in
     first_table: the effect of each byte on the state, from `lastgood.checksum`.
     """
     byte_table = np.array(first_table, dtype=np.uint32)
-    zero_byte = tuple(_after_zero_byte(1 << bit, first_table) for bit in range(32))
     low, high = _word_tables(byte_table)
 
     def advance(data: memoryview, state: int) -> Tuple[int, int]:
@@ -46,15 +47,11 @@ def make_advance(first_table: List[int]) -> Callable[[memoryview, int], Tuple[in
 
     def _join(states: _Words, lane_bytes: int) -> int:
         while len(states) > 1:
-            states = _apply(_shift_tables(zero_byte, lane_bytes), states[0::2]) ^ states[1::2]
+            states = _apply(_shift_tables(lane_bytes), states[0::2]) ^ states[1::2]
             lane_bytes *= 2
         return int(states[0])
 
     return advance
-
-
-def _after_zero_byte(state: int, first_table: List[int]) -> int:
-    return (state >> 8) ^ first_table[state & 0xFF]
 
 
 def _word_tables(byte_table: _Words) -> Tuple[_Words, _Words]:
@@ -78,30 +75,9 @@ def _apply(tables: _Words, states: _Words) -> _Words:
 
 
 @lru_cache(maxsize=64)
-def _shift_tables(zero_byte: Tuple[int, ...], size_bytes: int) -> _Words:
+def _shift_tables(size_bytes: int) -> _Words:
     """What so many zero bytes make of a state, by each of its four bytes."""
-    matrix = _power(zero_byte, size_bytes)
+    zeros = shift.matrix(size_bytes)
     return np.array(
-        [[_image(matrix, byte << shift) for byte in range(256)] for shift in (0, 8, 16, 24)], dtype=np.uint32
+        [[shift.image(zeros, byte << bits) for byte in range(256)] for bits in (0, 8, 16, 24)], dtype=np.uint32
     )
-
-
-def _power(matrix: Tuple[int, ...], exponent: int) -> Tuple[int, ...]:
-    """The matrix (an image for each bit) applied so many times."""
-    result = tuple(1 << bit for bit in range(32))
-    while exponent:
-        if exponent & 1:
-            result = tuple(_image(matrix, image) for image in result)
-        matrix = tuple(_image(matrix, image) for image in matrix)
-        exponent >>= 1
-    return result
-
-
-def _image(matrix: Tuple[int, ...], state: int) -> int:
-    image = bit = 0
-    while state:
-        if state & 1:
-            image ^= matrix[bit]
-        state >>= 1
-        bit += 1
-    return image
