@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from lastgood.errors import BundleError, describe
-from lastgood.reasons import Reason
+from lastgood.bundle.files import is_directory, join, list_files, read_whole
+from lastgood.errors import MissingFileError
 
 _SUFFIX = ".index"
 _NUMBERED = re.compile(r"^.+-(\d{1,18})$")
@@ -52,12 +52,7 @@ def list_checkpoints(directory: str, numbered_only: bool = True) -> Tuple[Listed
         they are listed if a data file lies beside them.
     Raises BundleError(UNREADABLE) when the directory cannot be read: that is not an empty one.
     """
-    try:
-        found = _scan(directory, numbered_only)
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except (OSError, ValueError) as error:
-        raise _unreadable(directory, error) from error
+    found = _scan(directory, numbered_only)
     found.sort(key=lambda row: (row[0], -1 if row[1].save_number is None else row[1].save_number), reverse=True)
     return tuple(listed for _, listed in found)
 
@@ -66,15 +61,12 @@ def _scan(directory: str, numbered_only: bool) -> List[Tuple[int, Listed]]:
     """Each checkpoint with the time of its index in nanoseconds, which a float would round."""
     stems: Dict[str, int] = {}
     with_data = set()
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            data_file = _DATA_FILE.match(entry.name)
-            if data_file:
-                with_data.add(data_file.group(1))
-            elif entry.name.endswith(_SUFFIX):
-                time_ns = _time_of_file(entry)
-                if time_ns is not None:
-                    stems[entry.name[: -len(_SUFFIX)]] = time_ns
+    for file in list_files(directory):
+        data_file = _DATA_FILE.match(file.name)
+        if data_file:
+            with_data.add(data_file.group(1))
+        elif file.name.endswith(_SUFFIX):
+            stems[file.name[: -len(_SUFFIX)]] = file.mtime_ns or 0
     found = []
     for stem, time_ns in stems.items():
         if not stem or stem.startswith(".") or _TEMPORARY.search(stem):
@@ -83,16 +75,8 @@ def _scan(directory: str, numbered_only: bool) -> List[Tuple[int, Listed]]:
         if number is None and (numbered_only or stem not in with_data):
             continue
         save_number = int(number.group(1)) if number else None
-        found.append((time_ns, Listed(os.path.join(directory, stem), time_ns / 1e9, save_number)))
+        found.append((time_ns, Listed(join(directory, stem), time_ns / 1e9, save_number)))
     return found
-
-
-def _time_of_file(entry: "os.DirEntry[str]") -> Optional[int]:
-    """None for what is not a file, or no longer there."""
-    try:
-        return entry.stat().st_mtime_ns if entry.is_file() else None
-    except FileNotFoundError:
-        return None
 
 
 def read_state_file(directory: str) -> Optional[StateFile]:
@@ -100,20 +84,20 @@ def read_state_file(directory: str) -> Optional[StateFile]:
 
     It has no checksum, so it is a hint, never proof. Raises BundleError(UNREADABLE).
     """
-    try:
-        with open(os.path.join(directory, STATE_FILE), "rb") as file:
-            text = file.read(MAX_STATE_FILE_BYTES)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    path = join(directory, STATE_FILE)
+    if is_directory(path):
         return None
-    except (OSError, ValueError) as error:
-        raise _unreadable(os.path.join(directory, STATE_FILE), error) from error
+    try:
+        text = read_whole(path, "the state file", MAX_STATE_FILE_BYTES)
+    except MissingFileError:
+        return None
     latest: Optional[str] = None
     prefixes: List[str] = []
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         field = _STATE_LINE.match(line)
         if field is None or not field.group(3):
             continue
-        path = os.path.join(directory, _unescape(field.group(3)))
+        path = join(directory, _unescape(field.group(3)))
         if field.group(1) == "model_checkpoint_path":
             latest = path
         elif field.group(1) == "all_model_checkpoint_paths":
@@ -133,7 +117,3 @@ def _unescape(text: str) -> str:
         return _ESCAPED.get(other, other)
 
     return os.fsdecode(_ESCAPE.sub(replaced, text.encode("utf-8", "surrogateescape")))
-
-
-def _unreadable(path: str, error: Exception) -> BundleError:
-    return BundleError(Reason.UNREADABLE, "{} cannot be read: {}".format(path, describe(error)))

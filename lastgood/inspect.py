@@ -86,7 +86,7 @@ def manifest_of_bundle(bundle: Bundle, shard_sizes_bytes: Sequence[int], kinds: 
 
 def read_shard_sizes(prefix: str, num_shards: int) -> Tuple[int, ...]:
     """The size of each data file. Raises BundleError: INCOMPLETE for a missing one, UNREADABLE."""
-    return tuple(stat_file(path, DATA_FILE).st_size for path in shard_paths(prefix, num_shards))
+    return tuple(stat_file(path, DATA_FILE).size_bytes for path in shard_paths(prefix, num_shards))
 
 
 def read_graph(prefix: str, bundle: Optional[Bundle] = None) -> ObjectGraph:

@@ -7,7 +7,7 @@ masked checksum so far; lengths count as uint64. Memory is bounded whatever the 
 """
 
 import struct
-from typing import Callable, Dict, Iterator, List, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from lastgood.bundle import dtypes
 from lastgood.bundle.reader import Entry
@@ -17,18 +17,42 @@ from lastgood.checksum import crc32c, mask
 from lastgood.errors import BundleError
 from lastgood.reasons import Reason
 
-_BATCH_BYTES = 1 << 16
+_BATCH_ELEMENTS = 1 << 16
 _CHECKSUM_BYTES = 4
 
 
 def verify_entry(shard: Shard, entry: Entry) -> None:
     """Reads the tensor and compares its checksum. Raises BundleError: CORRUPT, TORN or UNREADABLE."""
+    what = what_is_wrong(shard, entry)
+    if what is not None:
+        raise BundleError(Reason.CORRUPT, describe_damage(shard.path, entry, what))
+
+
+def what_is_wrong(shard: Shard, entry: Entry) -> Optional[str]:
+    """Reads the tensor: what does not match, in words, or None. Raises BundleError: TORN or UNREADABLE."""
     compute = _COMPUTE.get(entry.dtype, _crc_of_numbers)
     try:
         found = compute(shard, entry)
     except WireError as error:
-        raise _corrupt(shard, entry, "its content is damaged: {}".format(error)) from error
-    _refuse_other_crc(shard, entry, found)
+        return "its content is damaged: {}".format(error)
+    return what_differs(entry, found)
+
+
+def what_differs(entry: Entry, crc: int) -> Optional[str]:
+    """What does not match where the bytes have the checksum `crc`, in words, or None."""
+    if crc == entry.crc32c:
+        return None
+    return "its bytes have the crc32c {:#010x}, expected {:#010x}".format(crc, entry.crc32c)
+
+
+def describe_damage(path: str, entry: Entry, what: str) -> str:
+    """The sentence that says which tensor of which file it is that something is wrong with."""
+    return "{} ({} bytes at {} in {}): {}".format(entry.label, entry.size_bytes, entry.offset, path, what)
+
+
+def is_numeric(entry: Entry) -> bool:
+    """Its checksum is over the bytes as they lie, so that parts of it can be read by different people."""
+    return entry.dtype not in _COMPUTE
 
 
 def read_stored(shard: Shard, entry: Entry) -> Iterator[memoryview]:
@@ -69,10 +93,9 @@ def _read_variant(stream: Stream) -> bytes:
 
 
 def _refuse_other_crc(shard: Shard, entry: Entry, found: int) -> None:
-    if found != entry.crc32c:
-        raise _corrupt(
-            shard, entry, "its bytes have the crc32c {:#010x}, expected {:#010x}".format(found, entry.crc32c)
-        )
+    what = what_differs(entry, found)
+    if what is not None:
+        raise _corrupt(shard, entry, what)
 
 
 def read_string_scalar(shard: Shard, entry: Entry, max_bytes: int) -> bytes:
@@ -103,10 +126,7 @@ def read_integer(shard: Shard, entry: Entry) -> int:
 
 
 def _corrupt(shard: Shard, entry: Entry, what: str) -> BundleError:
-    return BundleError(
-        Reason.CORRUPT,
-        "{} ({} bytes at {} in {}): {}".format(entry.label, entry.size_bytes, entry.offset, shard.path, what),
-    )
+    return BundleError(Reason.CORRUPT, describe_damage(shard.path, entry, what))
 
 
 def _crc_of_numbers(shard: Shard, entry: Entry) -> int:
@@ -133,17 +153,22 @@ def _crc_of_strings(shard: Shard, entry: Entry) -> int:
 def _crc_of_lengths(stream: Stream, elements: int) -> Tuple[int, int]:
     """The checksum over the lengths of all strings, and their sum."""
     crc = text_bytes = 0
-    batch = bytearray()
     if elements > stream.left_bytes:
         raise WireError("{} strings in {} bytes".format(elements, stream.left_bytes))
-    for _ in range(elements):
-        length = stream.varint()
-        text_bytes += length
-        batch += struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length)
-        if len(batch) >= _BATCH_BYTES:
-            crc = crc32c(batch, crc)
-            batch.clear()
-    return crc32c(batch, crc), text_bytes
+    while elements:
+        short = stream.small_varints(min(elements, _BATCH_ELEMENTS))
+        if short:
+            widened = bytearray(4 * len(short))
+            widened[::4] = short
+            text_bytes += sum(short)
+            elements -= len(short)
+        else:
+            length = stream.varint()
+            widened = bytearray(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length))
+            text_bytes += length
+            elements -= 1
+        crc = crc32c(widened, crc)
+    return crc, text_bytes
 
 
 def _crc_of_variants(shard: Shard, entry: Entry) -> int:

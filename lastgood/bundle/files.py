@@ -1,73 +1,258 @@
-"""Opening a checkpoint's files: regular ones only, and never one that could make us wait.
+"""A checkpoint's files, wherever they lie: opened, measured and read into a buffer, and nothing else.
 
-The file system's errors become a `BundleError` here, once.
+Local ones by `preadv`, never by mmap: TensorFlow truncates files in place, and a mapped file that becomes shorter kills
+the process that reads it. What has a URL (s3://, gs://, memory://) is read by `lastgood.bundle.remote`. Symbolic links
+are followed, as TensorFlow does. Only regular files are opened, and never one that could make us wait.
+
+The errors of the file system become a `BundleError` here, once.
 """
 
+import errno
 import os
+import re
 import stat
 import sys
+from typing import Iterator, List, NamedTuple, Optional, Union
 
 if sys.platform == "linux":
     import fcntl
 
-from lastgood.errors import BundleError, MissingFileError
+from lastgood.errors import BundleError, describe
 from lastgood.reasons import Reason
 
+Buffer = Union[bytearray, memoryview]
 
-def open_file(path: str, what: str) -> int:
-    """A descriptor for reading. `what` says in errors what was expected at `path`, such as "the index".
+#: For reads past the cache: no device has larger blocks.
+BLOCK_BYTES = 4096
 
+#: A scheme, or several (`simplecache::s3://…`): no path that TensorFlow writes to begins so.
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
+_LOCAL_URL = re.compile(r"^(file|local)://")
+
+
+class FileStatus(NamedTuple):
+    """What a file is at one moment; equal ones mean that nobody has written to it in between.
+
+    identity: which file it is, whatever its name: device and inode, or an object's tag.
+    mtime_ns: when it was last written, since the epoch, by the clock of whoever keeps it; None where that is not known.
+    """
+
+    size_bytes: int
+    mtime_ns: Optional[int]
+    identity: str
+
+
+class Named(NamedTuple):
+    """One file in a directory: its name, without the directory, and when it was last written."""
+
+    name: str
+    mtime_ns: Optional[int]
+
+
+class OpenFile:
+    """A file that is open for reading.
+
+    is_from_disk: reads go past what the kernel has cached of it, or it was told to forget that (dirty pages stay).
+    block_bytes: reads begin at a multiple of this, go into memory that does, and ask for a multiple of it.
+    """
+
+    is_from_disk = False
+    block_bytes = 1
+
+    def __init__(self, path: str, what: str) -> None:
+        self.path = path
+        self._what = what
+
+    def size_bytes(self) -> int:
+        """Its size now (when it was opened, for an object). Raises BundleError(UNREADABLE)."""
+        raise NotImplementedError
+
+    def read_into(self, buffer: Buffer, offset: int) -> int:
+        """Reads at `offset`: how many bytes, 0 only at the end. Raises BundleError: INCOMPLETE or UNREADABLE."""
+        raise NotImplementedError
+
+    def drop_cached_pages(self) -> bool:
+        """Asks the kernel to forget the file's clean pages. False where that cannot be asked."""
+        return False
+
+    def bypass_cache(self) -> None:
+        """Reads go past what the kernel has cached, and leave it as it is; where that cannot be, it is dropped."""
+
+    def close(self) -> None:
+        """Nothing is read afterwards."""
+
+    def __enter__(self) -> "OpenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _LocalFile(OpenFile):
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(path, what)
+        try:
+            # O_NONBLOCK: a FIFO of that name would keep us waiting for somebody who writes to it.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise BundleError.from_os(error, what, path) from error
+        except ValueError as error:
+            raise _impossible(what, path) from error
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            self.close()
+            raise _not_regular(what, path)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def size_bytes(self) -> int:
+        try:
+            return os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise BundleError.from_os(error, self._what, self.path) from error
+
+    def read_into(self, buffer: Buffer, offset: int) -> int:
+        try:
+            if hasattr(os, "preadv"):
+                return os.preadv(self._descriptor, [buffer], offset)
+            data = os.pread(self._descriptor, len(buffer), offset)
+        except OSError as error:
+            if error.errno == errno.EINVAL and self.block_bytes > 1:
+                # The file system agreed to it at first, and not to this read.
+                self._go_past_cache(False)
+                self.is_from_disk = self.drop_cached_pages()
+                return self.read_into(buffer, offset)
+            raise BundleError.from_os(error, self._what, self.path) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def drop_cached_pages(self) -> bool:
+        if not hasattr(os, "posix_fadvise"):
+            return False
+        try:
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            return False
+        return True
+
+    def bypass_cache(self) -> None:
+        self.is_from_disk = self._go_past_cache(True) or self.drop_cached_pages()
+
+    def _go_past_cache(self, is_wanted: bool) -> bool:
+        """False where the file system refuses. It may still refuse single reads."""
+        if sys.platform != "linux":
+            return False
+        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if is_wanted else flags & ~os.O_DIRECT)
+        except OSError:
+            return False
+        self.block_bytes = BLOCK_BYTES if is_wanted else 1
+        return True
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` names something that fsspec reads; `file://` is a local path."""
+    return bool(_URL.match(path)) and not _LOCAL_URL.match(path)
+
+
+def join(directory: str, name: str) -> str:
+    """The path of `name` in a directory or below a URL; `name` itself where it is absolute."""
+    return name if is_url(name) else os.path.join(directory, name)
+
+
+def open_file(path: str, what: str, status: Optional[FileStatus] = None) -> OpenFile:
+    """The file, open. `what` says in errors what was expected at `path`, such as "the index".
+
+    status: what `stat_file` has said of it a moment ago; spares an object store the question.
     Raises BundleError: INCOMPLETE (missing) or UNREADABLE.
     """
-    try:
-        # O_NONBLOCK: a FIFO of that name would keep us waiting for somebody who writes to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise BundleError.from_os(error, what, path) from error
-    except ValueError as error:  # no file can have such a path
-        raise MissingFileError(what, repr(path)) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _not_regular(what, path)
-    return descriptor
+    if is_url(path):
+        from lastgood.bundle.remote import RemoteFile  # fsspec takes longer to import than a small checkpoint to verify
+
+        return RemoteFile(path, what, status)
+    return _LocalFile(_local(path), what)
 
 
-def stat_file(path: str, what: str) -> os.stat_result:
-    """Its size and identity. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
+def stat_file(path: str, what: str) -> FileStatus:
+    """Its size, age and identity. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
+    if is_url(path):
+        from lastgood.bundle.remote import stat_object
+
+        return stat_object(path, what)
     try:
-        status = os.stat(path)
+        status = os.stat(_local(path))
     except OSError as error:
         raise BundleError.from_os(error, what, path) from error
+    except ValueError as error:
+        raise _impossible(what, path) from error
     if not stat.S_ISREG(status.st_mode):
         raise _not_regular(what, path)
-    return status
+    return FileStatus(status.st_size, status.st_mtime_ns, "{}:{}".format(status.st_dev, status.st_ino))
+
+
+def is_directory(path: str) -> bool:
+    """Whether it is one; False where that cannot be said. Below a URL: whether any object lies under that name."""
+    if is_url(path):
+        from lastgood.bundle.remote import is_remote_directory
+
+        return is_remote_directory(path)
+    return os.path.isdir(_local(path))
+
+
+def list_files(directory: str) -> List[Named]:
+    """The files in a directory, in no order. None in one that is missing. Raises BundleError(UNREADABLE)."""
+    if is_url(directory):
+        from lastgood.bundle.remote import list_objects
+
+        return list_objects(directory)
+    try:
+        with os.scandir(_local(directory)) as entries:
+            return list(_named_files(entries))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        detail = "the directory {} cannot be read: {}".format(directory, describe(error))
+        raise BundleError(Reason.UNREADABLE, detail) from error
+    except ValueError as error:
+        raise _impossible("a directory", directory) from error
+
+
+def read_whole(path: str, what: str, max_bytes: int, drop_cache: bool = False) -> bytes:
+    """All bytes of a small file, or `max_bytes` of a larger one. Raises BundleError: INCOMPLETE or UNREADABLE."""
+    with open_file(path, what) as file:
+        if drop_cache:
+            file.drop_cached_pages()
+        buffer = bytearray(min(file.size_bytes() + 1, max_bytes))
+        filled = 0
+        with memoryview(buffer) as view:
+            while filled < len(buffer):
+                count = file.read_into(view[filled:], filled)
+                if not count:
+                    break
+                filled += count
+        del buffer[filled:]
+        return bytes(buffer)
+
+
+def _named_files(entries: "Iterator[os.DirEntry[str]]") -> Iterator[Named]:
+    for entry in entries:
+        try:
+            if entry.is_file():
+                yield Named(entry.name, entry.stat().st_mtime_ns)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+
+
+def _local(path: str) -> str:
+    return _LOCAL_URL.sub("", path)
+
+
+def _impossible(what: str, path: str) -> BundleError:
+    return BundleError(Reason.UNREADABLE, "expected {} at {!r}, and no file can have that name".format(what, path))
 
 
 def _not_regular(what: str, path: str) -> BundleError:
     return BundleError(Reason.UNREADABLE, "expected {} at {}, found no regular file".format(what, path))
-
-
-def drop_cached_pages(descriptor: int) -> bool:
-    """Asks the kernel to forget the file's clean pages. False where that cannot be asked."""
-    if not hasattr(os, "posix_fadvise"):
-        return False
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    except OSError:
-        return False
-    return True
-
-
-def bypass_cache(descriptor: int, is_bypassed: bool) -> bool:
-    """Lets reads of this descriptor go past what the kernel has cached, or not any more.
-
-    False where the file system refuses. Such reads are of whole blocks only, and may still be refused one by one.
-    """
-    if sys.platform != "linux":
-        return False
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if is_bypassed else flags & ~os.O_DIRECT)
-    except OSError:
-        return False
-    return True

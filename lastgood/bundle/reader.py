@@ -6,12 +6,11 @@ content, so that no index can make anybody read another file. Refuses big-endian
 that do not exist by the header, slices whose parts are missing or overlap.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from lastgood.bundle import dtypes, ordered_code
-from lastgood.bundle.files import drop_cached_pages, open_file
+from lastgood.bundle.files import read_whole
 from lastgood.bundle.slices import Box, have_overlap, volume
 from lastgood.bundle.table import MAX_TABLE_BYTES, read_table
 from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields, read_varint
@@ -20,6 +19,10 @@ from lastgood.errors import BundleError
 from lastgood.reasons import Reason
 
 HEADER_KEY = b""
+
+#: What is expected where an index should lie, for errors.
+INDEX_FILE = "the index"
+
 MAX_SHARDS = 99999  # the names of data files have five digits
 MAX_RANK = 254  # TensorFlow's own limit
 
@@ -125,16 +128,8 @@ def shard_paths(prefix: str, num_shards: int) -> Tuple[str, ...]:
 
 def read_index_bytes(prefix: str, drop_cache: bool = False) -> bytes:
     """The index file's bytes. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
-    path = index_path(prefix)
-    descriptor = open_file(path, "the index")
-    if drop_cache:
-        drop_cached_pages(descriptor)
-    with open(descriptor, "rb") as file:
-        try:
-            # One byte too many is enough for `read_table` to refuse the file.
-            return file.read(min(os.fstat(descriptor).st_size, MAX_TABLE_BYTES) + 1)
-        except OSError as error:
-            raise BundleError.from_os(error, "the index", path) from error
+    # One byte too many is enough for `read_table` to refuse the file.
+    return read_whole(index_path(prefix), INDEX_FILE, MAX_TABLE_BYTES + 1, drop_cache)
 
 
 def read_bundle(prefix: str) -> Bundle:

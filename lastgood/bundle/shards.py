@@ -1,15 +1,14 @@
 """The data files of a bundle: opened by the names that the prefix gives, read in pieces of bounded size.
 
-By `preadv` into one buffer, never by mmap: TensorFlow truncates files in place, and a mapped file that becomes shorter
-kills the process that reads it. A read that ends too early is a fault of the file (Torn), not an exception of ours.
+Each piece lies in one buffer that the next one overwrites, so memory does not depend on the checkpoint. A read that
+ends too early is a fault of the file (Torn), not an exception of ours.
 """
 
-import errno
 import mmap
-import os
-from typing import Callable, Iterator, Optional, Tuple
+import re
+from typing import Callable, Iterator, Optional
 
-from lastgood.bundle.files import bypass_cache, drop_cached_pages, open_file
+from lastgood.bundle.files import FileStatus, is_url, open_file
 from lastgood.bundle.reader import Entry, shard_path
 from lastgood.bundle.wire import WireError
 from lastgood.errors import BundleError
@@ -18,45 +17,51 @@ from lastgood.reasons import Reason
 #: Large enough to make system calls cheap, small enough to stay in a processor's cache.
 PIECE_BYTES = 1 << 20
 
-#: Reads past the cache begin at a multiple of this: no device has larger blocks.
-BLOCK_BYTES = 4096
+#: Large enough that a request to an object store is worth its while; several are under way at the same time.
+REMOTE_PIECE_BYTES = 2 << 20
 
 #: What is expected where a data file should lie, for errors.
 DATA_FILE = "a data file"
 
-#: Which file it is, whatever its name: (device, inode).
-Identity = Tuple[int, int]
+_SMALL_VARINTS = re.compile(rb"[\x00-\x7f]*")
 
 
 class Shard:
-    """One open data file.
+    """One open data file, for one thread.
 
     bytes_read: by all reads so far.
-    is_from_disk: reads go past what the kernel has cached of the file, or it was told to forget that (dirty pages
-        stay).
+    reads_end: no read goes further than this byte, though it could for little; None: as far as a piece reaches.
     """
 
     def __init__(
-        self, prefix: str, shard_id: int, num_shards: int, drop_cache: bool = False, bypass: bool = False
+        self,
+        prefix: str,
+        shard_id: int,
+        num_shards: int,
+        status: Optional[FileStatus] = None,
+        bypass_cache: bool = False,
     ) -> None:
         """Opens it. Raises BundleError: INCOMPLETE (missing) or UNREADABLE.
 
-        bypass: read past the cache and leave it as it is; where that is not possible, drop it.
+        status: what `stat_file` has said of it. bypass_cache: read past the cache; where that cannot be, drop it.
         """
         self.path = shard_path(prefix, shard_id, num_shards)
         self.bytes_read = 0
         self.on_read: Optional[Callable[[int], None]] = None
-        self._buffer = mmap.mmap(-1, PIECE_BYTES)  # anonymous memory: reads past the cache need it aligned
+        self.reads_end: Optional[int] = None
+        self._buffer: Optional[memoryview] = None
         self._at = self._filled = 0
-        self._descriptor = open_file(self.path, DATA_FILE)
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        self._is_bypassing = bypass and bypass_cache(self._descriptor, True)
-        is_to_be_dropped = drop_cache or (bypass and not self._is_bypassing)
-        self.is_from_disk = self._is_bypassing or (is_to_be_dropped and drop_cached_pages(self._descriptor))
+        self._file = open_file(self.path, DATA_FILE, status)
+        if bypass_cache:
+            self._file.bypass_cache()
+
+    @property
+    def is_from_disk(self) -> bool:
+        """So far, reads have gone past the cache, or it was dropped."""
+        return self._file.is_from_disk
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
     def __enter__(self) -> "Shard":
         return self
@@ -64,50 +69,61 @@ class Shard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def pieces(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
+    def pieces(self, offset: int, size_bytes: int, unit_bytes: int = 1) -> Iterator[memoryview]:
         """The bytes from `offset` on, in pieces that are valid until the next one is asked for.
 
-        Small neighbours cost one system call together. Raises BundleError: TORN or UNREADABLE.
+        Small neighbours cost one system call together. No piece cuts a unit in two, counted from `offset`.
+        Raises BundleError: TORN or UNREADABLE.
         """
         end = offset + size_bytes
         while offset < end:
-            if not self._at <= offset < self._at + self._filled:
-                self._fill(offset)
+            least = min(unit_bytes, end - offset)
+            if not self._at <= offset <= self._at + self._filled - least:
+                self._fill(offset, least)
             start = offset - self._at
             stop = min(self._filled, end - self._at)
-            yield memoryview(self._buffer)[start:stop]
+            if stop + self._at < end:
+                stop -= (stop - start) % unit_bytes
+            assert self._buffer is not None  # filled above
+            yield self._buffer[start:stop]
             offset = self._at + stop
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """The bytes themselves; the caller has made sure that they are few."""
         return b"".join(bytes(piece) for piece in self.pieces(offset, size_bytes))
 
-    def _fill(self, offset: int) -> None:
-        self._filled = 0
-        start = offset - offset % BLOCK_BYTES if self._is_bypassing else offset
-        try:
-            count = _read_into(self._descriptor, self._buffer, start)
-        except OSError as error:
-            if self._is_bypassing and error.errno == errno.EINVAL:
-                self._stop_bypassing()
-                self._fill(offset)
-                return
-            raise BundleError.from_os(error, DATA_FILE, self.path) from error
-        fresh = count - (offset - start)
-        if fresh <= 0:
-            raise BundleError(
-                Reason.TORN, "{} ends at byte {} while more is expected: it was cut off".format(self.path, offset)
-            )
-        self._at, self._filled = start, count
+    def _fill(self, offset: int, least_bytes: int) -> None:
+        """Reads a piece that has at least so many bytes from `offset` on, and what lies before them in their block."""
+        self._filled = filled = 0
+        block = self._file.block_bytes
+        start = offset - offset % block
+        room = self._room(start, offset + least_bytes, block)
+        while start + filled < offset + least_bytes:
+            count = self._file.read_into(room[filled:] if filled else room, start + filled)
+            if count == 0:
+                raise BundleError(
+                    Reason.TORN,
+                    "{} ends at byte {} while more is expected: it was cut off".format(
+                        self.path, max(offset, start + filled)
+                    ),
+                )
+            filled += count
+        self._at, self._filled = start, filled
+        end = start + filled
+        fresh = (end if self.reads_end is None else min(end, self.reads_end)) - offset
         self.bytes_read += fresh
         if self.on_read is not None:
             self.on_read(fresh)
 
-    def _stop_bypassing(self) -> None:
-        """The file system agreed to it at first, and not to this read."""
-        self._is_bypassing = False
-        bypass_cache(self._descriptor, False)
-        self.is_from_disk = drop_cached_pages(self._descriptor)
+    def _room(self, start: int, least_end: int, block: int) -> memoryview:
+        """The part of the buffer that a read from `start` on may fill."""
+        if self._buffer is None:
+            # Anonymous memory begins at a page, as reads past the cache want it.
+            self._buffer = memoryview(mmap.mmap(-1, REMOTE_PIECE_BYTES if is_url(self.path) else PIECE_BYTES))
+        if self.reads_end is None:
+            return self._buffer
+        wanted = max(self.reads_end, least_end) - start
+        return self._buffer[: wanted + -wanted % block]
 
 
 class Stream:
@@ -129,6 +145,17 @@ class Stream:
                     break
                 return result
         raise WireError("a varint of more than 64 bits")
+
+    def small_varints(self, limit: int) -> bytes:
+        """At most `limit` varints of one byte each, as many as follow each other; b"" where a longer one is next."""
+        if not self.left_bytes:
+            return b""
+        self._refill()
+        found = _SMALL_VARINTS.match(self._piece[:limit])
+        run = found.group() if found else b""
+        self._piece = self._piece[len(run) :]
+        self.left_bytes -= len(run)
+        return run
 
     def exactly(self, size_bytes: int) -> bytes:
         """That many bytes; the caller has made sure that they are few."""
@@ -157,11 +184,3 @@ class Stream:
     def _refill(self) -> None:
         if not len(self._piece):
             self._piece = next(self._pieces)
-
-
-def _read_into(descriptor: int, buffer: mmap.mmap, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [buffer], offset)
-    data = os.pread(descriptor, len(buffer), offset)
-    buffer[: len(data)] = data
-    return len(data)
