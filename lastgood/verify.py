@@ -7,19 +7,20 @@ workers, complete, trusted) takes more than its files, and is not decided here.
 Expected bad outcomes are values: `verify` raises nothing for a checkpoint that is damaged, missing or unreadable.
 """
 
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from lastgood.bundle.contents import verify_entry
-from lastgood.bundle.files import stat_file
-from lastgood.bundle.reader import Bundle, Entry, index_path, parse_bundle, read_index_bytes, shard_paths
-from lastgood.bundle.shards import DATA_FILE, Identity, Shard
+from lastgood.bundle.files import FileStatus, is_url, join, list_files, open_file, stat_file
+from lastgood.bundle.reader import INDEX_FILE, Bundle, index_path, parse_bundle, read_index_bytes, shard_paths
+from lastgood.bundle.shards import DATA_FILE
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.inspect import manifest_of_bundle
+from lastgood.reading import Reader, describe, in_parallel
 from lastgood.reasons import Reason
+from lastgood.stillness import Sight, what_changed, what_is_young
 
 #: How many damaged tensors are named one by one; the others are counted.
 MAX_NAMED_FAULTS = 8
@@ -73,7 +74,7 @@ def verify(
     drop_cache: bool = False,
     bypass_cache: bool = False,
     finite: bool = True,
-    threads: int = 1,
+    threads: Optional[int] = None,
     settle_s: float = 0.0,
     now_s: Optional[float] = None,
     on_progress: Optional[Progress] = None,
@@ -87,32 +88,50 @@ def verify(
     bypass_cache: read the disk and leave the cache as it is: half the work, and nobody else's pages are pushed out.
         Where the file system can't, as drop_cache.
     finite: tensors with NaN or Inf are faults (NOT_FINITE).
-    threads: how many read at the same time. The faults and their order do not depend on it.
+    threads: how many read at the same time; None: one, and several where it is a URL. The faults and their order do
+        not depend on it.
     settle_s, now_s: what is wrong with files that were written less than `settle_s` before `now_s` (seconds since the
         epoch, by default the clock's) is STILL_CHANGING; so is, always, what is wrong with files that change while
         they are read. Neither applies where a digest was expected: who knows the digest knows that the save is over.
     on_progress: called in the caller's thread after pieces were read; what it raises ends the verification.
     """
-    return _Reading(prefix, expected_digest, drop_cache, bypass_cache, on_progress).verification()
+    if threads is None:
+        threads = REMOTE_THREADS if is_url(prefix) else 1
+    if threads < 1:
+        raise ValueError("expected at least one thread, found {}".format(threads))
+    options = _Options(drop_cache, bypass_cache, finite, threads, settle_s, now_s, on_progress)
+    return _Reading(prefix, expected_digest, options).verification()
+
+
+#: How many threads read an object store unless somebody says otherwise: they mostly wait.
+REMOTE_THREADS = 8
+
+#: More threads than this find no more bandwidth.
+MAX_LOCAL_THREADS = 8
+
+#: What is damage, and may be the look of a file that has not arrived yet.
+_DAMAGE = (Reason.INCOMPLETE, Reason.TORN, Reason.CORRUPT)
+
+
+def default_threads(prefix: str) -> int:
+    """As many as are of use to somebody who waits for the answer."""
+    return REMOTE_THREADS if is_url(prefix) else min(os.cpu_count() or 1, MAX_LOCAL_THREADS)
 
 
 class _Reading:
-    """One verification in progress. At most one data file is open at a time, so their number does not matter."""
+    """One verification in progress."""
 
-    def __init__(
-        self, prefix: str, expected: Optional[str], drop: bool, bypass: bool, on_progress: Optional[Progress]
-    ) -> None:
+    def __init__(self, prefix: str, expected: Optional[str], options: "_Options") -> None:
         self._prefix = prefix
         self._expected = expected
-        self._drop_cache, self._bypass_cache = drop, bypass
-        self._on_progress = on_progress
+        self._options = options
         self._index = b""
         self._digest = ""
         self._faults: List[Fault] = []
         self._unnamed: Counter[Reason] = Counter()
-        self._files: Dict[str, Identity] = {}
-        self._tensors = self._bytes_read = self._bytes_in_all = 0
-        self._is_from_disk = drop or bypass
+        self._sight: Dict[str, Optional[FileStatus]] = {}
+        self._tensors = self._bytes_read = 0
+        self._is_from_disk = options.drop_cache or options.bypass_cache
 
     def verification(self) -> Verification:
         started_s = time.monotonic()
@@ -131,11 +150,15 @@ class _Reading:
         )
 
     def _read(self) -> None:
-        self._index = read_index_bytes(self._prefix, self._drop_cache or self._bypass_cache)
-        bundle = parse_bundle(self._index, index_path(self._prefix))
-        sizes = self._stat_shards(bundle)
-        if len(sizes) < bundle.num_shards:
+        path = index_path(self._prefix)
+        self._sight[path] = None
+        self._sight[path] = stat_file(path, INDEX_FILE)
+        self._index = read_index_bytes(self._prefix, self._is_from_disk)
+        bundle = parse_bundle(self._index, path)
+        statuses = self._stat_shards(bundle)
+        if len(statuses) < bundle.num_shards:
             return  # what is missing is said already, and the rest cannot make the checkpoint whole
+        sizes = [status.size_bytes for status in statuses]
         self._digest = manifest_of_bundle(bundle, sizes).digest
         self._find_short_shards(bundle, sizes)
         if not self._faults and self._expected and self._digest != self._expected:
@@ -145,20 +168,32 @@ class _Reading:
                     self._expected, self._prefix, self._digest
                 ),
             )
-        self._read_shards(bundle, sizes)
+        self._read_shards(bundle, statuses)
 
-    def _stat_shards(self, bundle: Bundle) -> List[int]:
-        """The sizes of those data files that are there."""
-        sizes = []
-        for path in shard_paths(self._prefix, bundle.num_shards):
-            try:
-                status = stat_file(path, DATA_FILE)
-            except BundleError as error:
-                self._add(error)
-            else:
-                sizes.append(status.st_size)
-                self._files[path] = (status.st_dev, status.st_ino)
-        return sizes
+    def _stat_shards(self, bundle: Bundle) -> List[FileStatus]:
+        """Those data files that are there. Nobody needs their pages in the cache any more where that was asked."""
+        paths = shard_paths(self._prefix, bundle.num_shards)
+        found = []
+        for path, status in zip(paths, in_parallel(_stat_data_file, paths, self._stat_threads())):
+            if isinstance(status, BundleError):
+                self._sight[path] = None
+                self._add(status)
+                continue
+            self._sight[path] = status
+            found.append(status)
+            if self._options.drop_cache:
+                self._drop_cache(path, status)
+        return found
+
+    def _stat_threads(self) -> int:
+        return self._options.threads if is_url(self._prefix) else 1
+
+    def _drop_cache(self, path: str, status: FileStatus) -> None:
+        try:
+            with open_file(path, DATA_FILE, status) as file:
+                self._is_from_disk = file.drop_cached_pages() and self._is_from_disk
+        except BundleError:
+            self._is_from_disk = False  # its reader will say why
 
     def _find_short_shards(self, bundle: Bundle, sizes: Sequence[int]) -> None:
         paths = shard_paths(self._prefix, bundle.num_shards)
@@ -166,64 +201,132 @@ class _Reading:
             if found < needed:
                 self._add(BundleError(Reason.TORN, "{} has {} bytes, expected {}".format(path, found, needed)))
 
-    def _read_shards(self, bundle: Bundle, sizes: Sequence[int]) -> None:
+    def _read_shards(self, bundle: Bundle, statuses: Sequence[FileStatus]) -> None:
         """Every tensor in the order in which it lies, so that neighbours are read together.
 
         Left out: sliced tensors, whose parts are entries of their own, and what lies behind the end of a short shard,
         which was said already.
         """
-        readable = [entry for entry in bundle.entries if not entry.slices and entry.end <= sizes[entry.shard_id]]
-        readable.sort(key=lambda entry: (entry.shard_id, entry.offset))
-        self._bytes_in_all = sum(entry.size_bytes for entry in readable)
-        for shard_id, entries in groupby(readable, key=lambda entry: entry.shard_id):
-            try:
-                with Shard(self._prefix, shard_id, bundle.num_shards, self._drop_cache, self._bypass_cache) as shard:
-                    shard.on_read = self._count
-                    for entry in entries:
-                        self._read_tensor(shard, entry)
-                    self._is_from_disk = self._is_from_disk and shard.is_from_disk
-            except BundleError as error:
-                self._add(error)
+        entries = [e for e in bundle.entries if not e.slices and e.end <= statuses[e.shard_id].size_bytes]
+        entries.sort(key=lambda entry: (entry.shard_id, entry.offset, entry.key))
+        bytes_in_all = sum(entry.size_bytes for entry in entries)
 
-    def _read_tensor(self, shard: Shard, entry: Entry) -> None:
-        try:
-            verify_entry(shard, entry)
-        except BundleError as error:
-            if error.reason is not Reason.CORRUPT:
-                raise  # the file itself has a fault: the tensors behind this one would only say so again
-            self._add(error)
-        else:
-            self._tensors += 1
+        def on_read(bytes_read: int) -> None:
+            self._bytes_read = bytes_read
+            if self._options.on_progress is not None:
+                self._options.on_progress(min(bytes_read, bytes_in_all), bytes_in_all)
 
-    def _count(self, bytes_read: int) -> None:
-        self._bytes_read += bytes_read
-        if self._on_progress is not None:
-            self._on_progress(min(self._bytes_read, self._bytes_in_all), self._bytes_in_all)
+        options = self._options
+        reader = Reader(
+            self._prefix,
+            statuses,
+            entries,
+            threads=options.threads,
+            look_for_nan=options.finite,
+            bypass_cache=options.bypass_cache,
+            on_read=on_read,
+        )
+        readings = reader.read()
+        if options.bypass_cache:
+            self._is_from_disk = readings.is_from_disk
+        self._tensors, self._bytes_read = readings.tensors, readings.bytes_read
+        for finding in readings.findings:
+            if self._has_room():
+                sentence = describe(self._prefix, bundle.num_shards, entries, finding)
+                self._faults.append(Fault(finding.reason, sentence))
+            else:
+                self._unnamed[finding.reason] += 1
+
+    def _has_room(self) -> bool:
+        return len(self._faults) < MAX_NAMED_FAULTS
 
     def _add(self, error: BundleError) -> None:
         is_gone = bool(self._expected) and isinstance(error, MissingFileError)
         reason = Reason.VANISHED if is_gone else error.reason
-        if len(self._faults) < MAX_NAMED_FAULTS:
+        if self._has_room():
             self._faults.append(Fault(reason, error.detail))
         else:
             self._unnamed[reason] += 1
 
+    # -- files that are not at rest
+
     def _settled_faults(self) -> Tuple[Fault, ...]:
-        """The faults; or only that the files were replaced while they were read, which leaves no other a meaning."""
-        if self._index and self._were_files_replaced():
-            detail = "the files at {} were written again while they were being read".format(self._prefix)
-            return (Fault(Reason.VANISHED, detail),)
+        """The faults; or only that the files are not at rest, which leaves no other a meaning."""
+        unrest = self._unrest_of_expected() if self._expected else self._unrest()
+        if unrest is not None:
+            return (unrest,)
         more = (Fault(reason, "and {} more".format(count)) for reason, count in sorted(self._unnamed.items()))
         return (*self._faults, *more)
 
+    def _unrest_of_expected(self) -> Optional[Fault]:
+        """Whether another save took the place of the expected checkpoint meanwhile, so that parts of two were read."""
+        if self._index and self._were_files_replaced():
+            detail = "the files at {} were written again while they were being read".format(self._prefix)
+            return Fault(Reason.VANISHED, detail)
+        return None
+
     def _were_files_replaced(self) -> bool:
-        """Whether another save took the place of this checkpoint meanwhile, so that parts of two were read."""
         try:
             if read_index_bytes(self._prefix) != self._index:
                 return True
-            now = {path: stat_file(path, DATA_FILE) for path in self._files}
         except MissingFileError:
             return True
         except BundleError:
             return False  # nothing can be said; what was found before stands
-        return any((now[path].st_dev, now[path].st_ino) != identity for path, identity in self._files.items())
+        then = {path: status for path, status in self._sight.items() if path != index_path(self._prefix)}
+        now = self._look_again(then)
+        return any(
+            status is not None and (now[path] is None or now[path].identity != status.identity)  # type: ignore[union-attr]
+            for path, status in then.items()
+        )
+
+    def _unrest(self) -> Optional[Fault]:
+        """The rules of `lastgood.stillness`. What was found goes along, for whoever knows better."""
+        why = what_changed(self._sight, self._look_again(self._sight))
+        if why is not None:
+            return self._still_changing(why + " while it was being read")
+        if self._options.settle_s > 0 and any(fault.reason in _DAMAGE for fault in self._faults):
+            now_s = time.time() if self._options.now_s is None else self._options.now_s
+            why = what_is_young(self._with_neighbours(), now_s, self._options.settle_s)
+            if why is not None:
+                return self._still_changing(why)
+        return None
+
+    def _still_changing(self, why: str) -> Fault:
+        found = self._faults[0] if self._faults else None
+        so_far = "; so far: {}, {}".format(found.reason.value, found.detail) if found else ""
+        return Fault(Reason.STILL_CHANGING, why + so_far)
+
+    def _look_again(self, sight: Sight) -> Dict[str, Optional[FileStatus]]:
+        paths = tuple(sight)
+        found = in_parallel(_stat_data_file, paths, self._stat_threads())
+        return {path: status if isinstance(status, FileStatus) else None for path, status in zip(paths, found)}
+
+    def _with_neighbours(self) -> Sight:
+        """What was seen; and where there is no index yet, the data files that are there before it."""
+        if self._index:
+            return self._sight
+        directory, name = os.path.split(self._prefix)
+        try:
+            files = list_files(directory or os.curdir)
+        except BundleError:
+            return self._sight
+        ours = [file for file in files if file.name.startswith(name + ".data-")]
+        return {**self._sight, **{join(directory, file.name): FileStatus(0, file.mtime_ns, "") for file in ours}}
+
+
+class _Options(NamedTuple):
+    drop_cache: bool
+    bypass_cache: bool
+    finite: bool
+    threads: int
+    settle_s: float
+    now_s: Optional[float]
+    on_progress: Optional[Progress]
+
+
+def _stat_data_file(path: str) -> Union[FileStatus, BundleError]:
+    try:
+        return stat_file(path, DATA_FILE)
+    except BundleError as error:
+        return error

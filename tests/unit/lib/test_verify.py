@@ -306,19 +306,23 @@ def test_memory_stays_bounded_whatever_a_tensor_holds(tmp_path):
     assert peak < 4 << 20
 
 
-def test_a_file_cut_off_while_it_is_read_is_torn(tmp_path):
+@pytest.mark.parametrize("is_expected", [False, True])
+def test_a_file_cut_off_while_it_is_read_kills_nobody(tmp_path, is_expected):
     size = 4 << 20
     tensor = build.Tensor(b"big", bytes(size), (size // 4,))
     prefix = build.write_bundle(tmp_path / "ckpt-1", [tensor])
+    digest = read_manifest(prefix).digest if is_expected else None
     progress = []
 
     def cut(done, whole):
         progress.append((done, whole))
         os.truncate(prefix + ".data-00000-of-00001", 2 << 20)
 
-    verification = verify(prefix, on_progress=cut)
+    verification = verify(prefix, digest, on_progress=cut)
 
-    assert reasons(verification) == {Reason.TORN}
+    assert reasons(verification) == {Reason.TORN if is_expected else Reason.STILL_CHANGING}
+    assert "ends at byte 2097152 while more is expected" in verification.faults[0].detail
+    assert verification.is_pending is not is_expected
     assert progress == [(1 << 20, size), (2 << 20, size)]
 
 
@@ -338,7 +342,7 @@ def test_files_written_again_while_they_are_read_have_vanished_not_torn(tmp_path
     assert reasons(verification) == {Reason.VANISHED}
 
 
-def test_a_whole_checkpoint_that_is_replaced_while_it_is_read_has_vanished(tmp_path):
+def test_a_whole_checkpoint_that_is_replaced_while_it_is_read_is_neither_good_nor_bad(tmp_path):
     prefix = copy_of(MWMS, tmp_path)
     other = copy_of(MWMS.replace("ckpt-1", "ckpt-2"), tmp_path)
 
@@ -347,8 +351,19 @@ def test_a_whole_checkpoint_that_is_replaced_while_it_is_read_has_vanished(tmp_p
             shutil.copy(other + suffix, tmp_path / "new")
             os.replace(tmp_path / "new", prefix + suffix)
 
-    assert reasons(verify(prefix, on_progress=rename_over)) == {Reason.VANISHED}
-    assert verify(prefix).is_whole
+    assert reasons(verify(prefix, on_progress=rename_over)) == {Reason.STILL_CHANGING}
+    assert verify(prefix).faults == ()
+
+
+def test_an_expected_checkpoint_that_is_replaced_while_it_is_read_has_vanished(tmp_path):
+    prefix = copy_of(MWMS, tmp_path)
+    other = copy_of(MWMS.replace("ckpt-1", "ckpt-2"), tmp_path)
+
+    def rename_over(*_):
+        for suffix in (".data-00000-of-00001", ".index"):
+            os.replace(other + suffix, prefix + suffix)
+
+    assert reasons(verify(prefix, read_manifest(prefix).digest, on_progress=rename_over)) == {Reason.VANISHED}
 
 
 def test_what_progress_raises_ends_the_verification():
