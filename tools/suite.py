@@ -109,7 +109,7 @@ TEST = (
 WIDE = {"LASTGOOD_BREADTH": "full"}
 
 #: core: what decides, on thousands of runs with faults by chance, and what reads untrusted bytes, on more of them.
-#: hooks: each hook and each fault of one, in real training. loop: all of it together, twice over.
+#: hooks: each hook and each fault of one, in real training. library: every Python, checkpoints beyond memory. loop: all of it together, twice over.
 FULL = (
     Part("core", 300, tests=("tests/unit/core", "tests/unit/lib", "tests/simulation"), processes=2, environment=WIDE),
     Part(
@@ -120,6 +120,7 @@ FULL = (
         splits_files=True,
         environment=WIDE,
     ),
+    Part("library", 120, tests=("tests/integration/library",), processes=2, environment=WIDE),
     Part("loop", 480, tests=("tests/e2e",), processes=2, repeats=2, environment=WIDE),
 )
 
