@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import beside, recovery, save, step_cost, throughput
+from benchmarks import beside, recovery, save, step_cost, throughput, verify
 from benchmarks.gangs import BenchmarkError
 from benchmarks.results import Result, document, table
 from tools.suite import commit_name
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[str, int], Result]] = {
     "throughput": throughput.measure,
     "step_cost": step_cost.measure,
     "beside": beside.measure,
+    **verify.BENCHMARKS,
 }
 
 HEAD = """# Benchmarks

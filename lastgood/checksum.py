@@ -6,10 +6,13 @@ slower, and right. Refuses nothing: any bytes have a checksum.
 """
 
 import struct
+import sys
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from typing import Callable, List, Optional, Tuple, Union
 
 Bytes = Union[bytes, bytearray, memoryview]
+_Function = Callable[[Bytes, int], int]
 
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
@@ -91,12 +94,40 @@ def _advance_in_numpy() -> Optional[Callable[[memoryview, int], Tuple[int, int]]
     return make_advance(_make_tables()[0])
 
 
-def _import_c() -> Optional[Callable[[Bytes, int], int]]:
-    try:
-        from crc32c import crc32c as in_c
-    except Exception:  # a broken C extension raises what it likes at import; pure Python always works
-        return None
-    return in_c if in_c(_KNOWN_INPUT, 0) == _KNOWN_CHECKSUM else None
+def _import_c() -> Optional[_Function]:
+    """The C implementation, if it is there and gives the known answer."""
+    for load in (_extension_alone, _whole_package):
+        try:
+            in_c = load()
+            if in_c(_KNOWN_INPUT, 0) == _KNOWN_CHECKSUM:
+                return in_c
+        except Exception:  # a broken C extension raises what it likes at import; pure Python always works
+            continue
+    return None
+
+
+def _extension_alone() -> _Function:
+    """The package asks importlib.metadata for its own version, which takes longer than a small checkpoint."""
+    if "crc32c" in sys.modules:
+        return _whole_package()
+    package = PathFinder.find_spec("crc32c")
+    folders = package.submodule_search_locations if package is not None else None
+    spec = PathFinder.find_spec("crc32c._crc32c", folders) if folders else None
+    if spec is None:
+        raise ImportError("crc32c is not installed, or is built in another way")
+    from importlib.util import module_from_spec
+
+    module = module_from_spec(spec)
+    assert spec.loader is not None  # a spec that was found by its file has one
+    spec.loader.exec_module(module)
+    function: _Function = module.crc32c
+    return function
+
+
+def _whole_package() -> _Function:
+    from crc32c import crc32c as in_c
+
+    return in_c
 
 
 _in_c = _import_c()

@@ -2,8 +2,8 @@
 
 from source_imports import STANDARD_LIBRARY, imports_of, modules, reached_from, top_level
 
-#: Faster where they are present, never needed.
-OPTIONAL = frozenset({"crc32c", "h5py", "numpy"})
+#: Faster where they are present, never needed; and what an extra of its own brings along.
+OPTIONAL = frozenset({"crc32c", "fsspec", "h5py", "numpy"})
 
 #: Copied into an image that has nothing but Python.
 LAUNCHER = ("lastgood_agent.run_command",)

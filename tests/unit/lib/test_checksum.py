@@ -1,7 +1,11 @@
 """crc32c: the published vectors, and pure Python against C."""
 
 import random
+import subprocess
+import sys
+from types import SimpleNamespace
 
+import crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +52,26 @@ def test_without_numpy_large_data_has_the_same_checksum(monkeypatch):
     monkeypatch.setattr(checksum, "_advance_in_numpy", lambda: None)
 
     assert checksum.crc32c_without_c(bytes(1 << 18)) == checksum.crc32c(bytes(1 << 18))
+
+
+def test_the_c_implementation_is_used_without_what_its_package_imports():
+    program = (
+        "import sys, lastgood.checksum as c; print(c.IS_FAST, {'crc32c', 'importlib.metadata'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert (done.stdout, done.stderr) == ("True set()\n", "")
+
+
+def test_a_package_that_was_imported_already_is_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, "crc32c", crc32c)
+
+    assert checksum._import_c() is crc32c.crc32c
+
+
+@pytest.mark.parametrize("package", [None, SimpleNamespace(crc32c=lambda *_: 1), SimpleNamespace()])
+def test_a_missing_wrong_or_broken_c_implementation_is_not_used(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, "crc32c", package)
+
+    assert checksum._import_c() is None
