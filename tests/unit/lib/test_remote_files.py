@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import bundle_builder as build
@@ -65,12 +66,28 @@ def test_damage_in_a_store_is_found(store):
 
 
 def test_a_store_that_bears_one_reader_at_a_time_has_one(store, monkeypatch):
+    # given: a store that counts who is in it, and takes its time
     monkeypatch.setattr(reading, "REMOTE_JOB_BYTES", 1 << 16)
-    content = os.urandom(8 << 20)
+    content = os.urandom(4 << 20)
     store.pipe_file("/big.data-00000-of-00001", content)
-    store.pipe_file("/big.index", build.index_of([build.Tensor(b"t", content, (2 << 20,), dtype=3)]))
+    store.pipe_file("/big.index", build.index_of([build.Tensor(b"t", content, (1 << 20,), dtype=3)]))
+    readers, seen = [], []
+    cat_file = type(store).cat_file
 
-    assert [verify("memory://big", threads=8).faults for _ in range(3)] == [(), (), ()]
+    def slowly(*arguments, **options):
+        readers.append(1)
+        seen.append(len(readers))
+        time.sleep(0.001)
+        try:
+            return cat_file(*arguments, **options)
+        finally:
+            readers.pop()
+
+    monkeypatch.setattr(type(store), "cat_file", slowly)
+
+    # then
+    assert verify("memory://big", threads=8).faults == ()
+    assert set(seen) == {1}
 
 
 def test_an_object_that_is_replaced_while_it_is_read_leaves_all_open(store):
