@@ -160,7 +160,9 @@ class Reader:
         else:
             self._work_together()
         findings = [found for found in self._findings if not self._is_behind_fault(found)]
-        return Readings(sorted([*findings, *self._broken.values()]), self._tensors, sum(self._bytes_read), self._is_from_disk)
+        return Readings(
+            sorted([*findings, *self._broken.values()]), self._tensors, sum(self._bytes_read), self._is_from_disk
+        )
 
     # -- threads
 

@@ -108,9 +108,9 @@ class Shard:
                     ),
                 )
             filled += count
-        self._at, self._filled = start, filled
-        end = start + filled
-        fresh = (end if self.reads_end is None else min(end, self.reads_end)) - offset
+        end = start + filled if self.reads_end is None else min(start + filled, self.reads_end)
+        self._at, self._filled = start, end - start
+        fresh = end - offset
         self.bytes_read += fresh
         if self.on_read is not None:
             self.on_read(fresh)

@@ -86,6 +86,17 @@ def test_the_number_of_threads_changes_neither_the_faults_nor_their_order(damage
 
 
 @pytest.mark.usefixtures("small_jobs")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_reading_past_the_cache_in_parallel_finds_the_same(damaged, threads):
+    through = verify(damaged)
+
+    past = verify(damaged, threads=threads, bypass_cache=True)
+
+    assert (past.faults, past.tensors, past.bytes_read) == (through.faults, through.tensors, through.bytes_read)
+    assert (through.medium, past.medium) == ("cache", "disk")
+
+
+@pytest.mark.usefixtures("small_jobs")
 @pytest.mark.parametrize("threads", [1, 4])
 def test_one_flipped_bit_in_a_tensor_of_many_jobs_is_found(damaged, threads):
     path = damaged + ".data-00000-of-00001"
