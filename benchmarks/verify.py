@@ -7,6 +7,7 @@ checkpoint is written by TensorFlow once, and removed when the last benchmark th
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from benchmarks.gangs import SCRIPTS, BenchmarkError
 from benchmarks.results import Result, interleaved
@@ -25,7 +27,10 @@ from lastgood.verify import verify
 #: A small checkpoint that TensorFlow wrote.
 SMALL = Path(__file__).resolve().parent.parent / "tests" / "data" / "checkpoints" / "tf-2.21.0" / "mwms" / "ckpt-1"
 
-START_LIMIT_S, IMPORT_LIMIT_S = 0.150, 0.050
+START_LIMIT_S, IMPORT_LIMIT_S, SHOW_LIMIT_S = 0.150, 0.050, 1.0
+
+#: Writes an index as TensorFlow does; what writes one of 100,000 variables by itself takes minutes.
+BUILDER = Path(__file__).resolve().parent.parent / "tests" / "unit" / "lib" / "bundle_builder.py"
 
 WHAT = "verify 1.07 GB in page cache, one thread"
 
@@ -141,6 +146,29 @@ def import_alone(_: str, pairs: int = 5) -> Result:
     return _within("import", "a Python that imports lastgood", ["-c", "import lastgood"], pairs, IMPORT_LIMIT_S)
 
 
+def show(_: str, pairs: int = 5) -> Result:
+    """`lastgood show` of 100,000 tensors, from nothing to its exit."""
+    with tempfile.TemporaryDirectory(prefix="lastgood-bench-") as folder:
+        prefix = write_many_tensors(Path(folder) / "ckpt", 100_000)
+        what = "`lastgood show` of 100,000 tensors"
+        return _within("show", what, ["-m", "lastgood", "show", prefix], pairs, SHOW_LIMIT_S)
+
+
+def write_many_tensors(prefix: Path, count: int) -> str:
+    """A checkpoint of so many equal small tensors; its prefix."""
+    build = SimpleNamespace(**runpy.run_path(str(BUILDER)))
+    data = bytes(400)
+    tensor = build.Tensor(b"", data, (10, 10))
+    entries = [(b"", build.HEADER)]
+    for number in range(count):
+        key = b"model/layer_%06d/kernel/.ATTRIBUTES/VARIABLE_VALUE" % number
+        entries.append((key, build.entry(tensor, number * len(data))))
+    blocks = [build.block(entries[start : start + 100]) for start in range(0, len(entries), 100)]
+    Path(f"{prefix}.index").write_bytes(build.table(*blocks))
+    Path(f"{prefix}.data-00000-of-00001").write_bytes(data * count)
+    return str(prefix)
+
+
 def _within(name: str, what: str, arguments: list[str], pairs: int, limit_s: float) -> Result:
     """A time against a limit, which is no measurement: the figure is the share of it that was needed."""
     command = [sys.executable, *arguments]
@@ -175,6 +203,7 @@ BENCHMARKS: dict[str, Callable[[str, int], Result]] = {
     "verify_bare": against_bare_crc,
     "verify_threads": two_threads,
     "verify_finite": finite,
+    "show": show,
     "start": start,
     "import": import_alone,
 }

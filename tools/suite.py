@@ -109,7 +109,8 @@ TEST = (
 WIDE = {"LASTGOOD_BREADTH": "full"}
 
 #: core: what decides, on thousands of runs with faults by chance, and what reads untrusted bytes, on more of them.
-#: hooks: each hook and each fault of one, in real training. library: every Python, checkpoints beyond memory. loop: all of it together, twice over.
+#: hooks: each hook and each fault of one, in real training. library: every Python, and checkpoints larger than memory
+#: may be. loop: all of it together, twice over.
 FULL = (
     Part("core", 300, tests=("tests/unit/core", "tests/unit/lib", "tests/simulation"), processes=2, environment=WIDE),
     Part(
