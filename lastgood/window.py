@@ -9,7 +9,6 @@ import os
 from typing import Optional
 
 from lastgood.bundle.files import open_file
-from lastgood.errors import BundleError
 
 
 class Window(io.RawIOBase):
@@ -18,9 +17,9 @@ class Window(io.RawIOBase):
     def __init__(self, path: str, what: str, start: int = 0, size_bytes: Optional[int] = None) -> None:
         """`what` says in errors what was expected at `path`. Raises BundleError: INCOMPLETE (missing) or UNREADABLE."""
         super().__init__()
-        self._path, self._what, self._start, self._at = path, what, start, 0
-        self._descriptor = open_file(path, what)
-        left = max(0, os.fstat(self._descriptor).st_size - start)
+        self._path, self._start, self._at = path, start, 0
+        self._file = open_file(path, what)
+        left = max(0, self._file.size_bytes() - start)
         self.size_bytes = left if size_bytes is None else min(left, size_bytes)
 
     def readable(self) -> bool:
@@ -42,15 +41,11 @@ class Window(io.RawIOBase):
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         """Raises BundleError(UNREADABLE)."""
         wanted = max(0, min(len(buffer), self.size_bytes - self._at))
-        try:
-            data = os.pread(self._descriptor, wanted, self._start + self._at)
-        except OSError as error:
-            raise BundleError.from_os(error, self._what, self._path) from error
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        count = self._file.read_into(memoryview(buffer)[:wanted], self._start + self._at) if wanted else 0
+        self._at += count
+        return count
 
     def close(self) -> None:
         if not self.closed:
-            os.close(self._descriptor)
+            self._file.close()
         super().close()
