@@ -4,6 +4,7 @@
       MissingExtraError      something optional that this needs is not installed
       BundleError            a checkpoint's files do not hold what they should, or cannot be read
         MissingFileError     one of them is not there
+      WriteError             a file of ours could not be written beside a checkpoint
 
 What is thrown by the file system is translated here, once. Nothing in this package lets an IndexError, a struct.error
 or an OSError of its own reading reach the caller.
@@ -54,6 +55,14 @@ class MissingExtraError(LastgoodError):
     def __init__(self, what: str, package: str, extra: str, error: Exception) -> None:
         super().__init__("{} needs {}: pip install 'lastgood[{}]' ({})".format(what, package, extra, describe(error)))
         self.extra = extra
+
+
+class WriteError(LastgoodError):
+    """A file could not be written. What lay there before lies there still."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__("{} cannot be written: {}".format(path, describe(error)))
+        self.path = path
 
 
 def describe(error: BaseException) -> str:
