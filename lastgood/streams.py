@@ -27,6 +27,12 @@ def prepare() -> None:
             reconfigure(errors="replace")
 
 
+def say(text: str) -> None:
+    """Prints a line at once. File names need not be text: what cannot be encoded is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
 def silence(stream: "IO[str]") -> None:
     """Nobody takes what it is told any more: what is left in its buffer must not raise once more at the end."""
     with suppress(OSError, ValueError):  # not a real file: nothing to silence

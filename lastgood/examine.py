@@ -1,0 +1,178 @@
+"""Reads a directory of checkpoints for `lastgood.latest` to judge: names, state file, and the checkpoints' bytes.
+
+Reads no more checkpoints than needed: the newest first, until one is whole. Changes nothing; `lastgood.repair` does.
+"""
+
+import os
+import posixpath
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from lastgood import latest
+from lastgood.directory import MAX_STATE_FILE_BYTES, STATE_FILE, list_checkpoints
+from lastgood.errors import BundleError, describe
+from lastgood.latest import Answer, Candidate, Judged, Left, Seen, Standing, TensorFlowSays
+from lastgood.path_patterns import finds
+from lastgood.reasons import Reason
+from lastgood.state_file import State, salvage
+from lastgood.verify import Verification
+
+#: With these nothing is known about the bytes.
+_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.STILL_CHANGING)
+
+#: Reads one checkpoint's bytes.
+Verify = Callable[[str], Verification]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found in a directory.
+
+    content: of the state file; None where there is none that can be read.
+    judged: the checkpoints that may be the newest, newest first, TensorFlow's answer among them.
+    times_are_right: False where the order is that of the state file, since the files' times are not those of the saves.
+    series: the names (`ckpt`) that the candidates share. digest: of the newest whole one, "" where there is none.
+    """
+
+    directory: str
+    content: Optional[bytes]
+    says: TensorFlowSays
+    judged: Tuple[Judged, ...]
+    answer: Answer
+    left: Tuple[Left, ...]
+    times_are_right: bool
+    series: Tuple[str, ...]
+    digest: str = ""
+
+    @property
+    def state(self) -> State:
+        """What the state file says, or what is left of a damaged one."""
+        return self.says.state or salvage(self.content or b"")
+
+
+def examine(
+    directory: str, verify: Verify, series: Optional[str] = None, reads_all_listed: bool = False
+) -> Examination:
+    """Looks at a directory and reads its checkpoints, newest first, until one is whole.
+
+    series: look at the checkpoints of that name alone; by default at those that the state file names.
+    reads_all_listed: also read every checkpoint that the state file lists.
+    Raises BundleError(UNREADABLE) when the directory cannot be read.
+    """
+    seen = _see(directory)
+    content = read_state_bytes(directory)
+    says = latest.tensorflow_says(directory, content, finds)
+    candidates, listed = _candidates(directory, content, says, series)
+    noted = _same(candidates, says.prefix or (listed[-1] if listed else None))
+    ordered = latest.newest_first(candidates, noted.prefix if noted else None)
+    judged, digest = _read(ordered, verify, says.prefix, reads_all_listed)
+    return Examination(
+        directory=directory,
+        content=content,
+        says=says,
+        judged=judged,
+        answer=latest.answer(says, judged),
+        left=latest.leftovers(seen, {posixpath.basename(path) for path in listed}),
+        times_are_right=latest.are_times_right(candidates, noted.prefix if noted else None),
+        series=tuple(sorted({latest.series_of(candidate.prefix) for candidate in candidates})),
+        digest=digest,
+    )
+
+
+def read_state_bytes(directory: str) -> Optional[bytes]:
+    """What the state file holds; None where TensorFlow reads nothing either (missing, a directory, no permission)."""
+    try:
+        with open(os.path.join(directory, STATE_FILE), "rb") as file:
+            return file.read(MAX_STATE_FILE_BYTES)
+    except (OSError, ValueError):
+        return None
+
+
+def _see(directory: str) -> List[Seen]:
+    """Everything in the directory. Raises BundleError(UNREADABLE), for a missing one too."""
+    try:
+        with os.scandir(directory) as entries:
+            return [Seen(entry.name, *_kind_and_size(entry)) for entry in entries]
+    except (OSError, ValueError) as error:
+        raise BundleError(Reason.UNREADABLE, "{} cannot be read: {}".format(directory, describe(error))) from error
+
+
+def _kind_and_size(entry: "os.DirEntry[str]") -> Tuple[bool, int]:
+    try:
+        if not entry.is_dir():
+            return False, entry.stat().st_size
+        with os.scandir(entry.path) as inside:
+            return True, sum(file.stat().st_size for file in inside if file.is_file())
+    except OSError:  # gone meanwhile, or not ours to read
+        return entry.is_dir(follow_symlinks=False), 0
+
+
+def _candidates(
+    directory: str, content: Optional[bytes], says: TensorFlowSays, series: Optional[str]
+) -> Tuple[List[Candidate], Tuple[str, ...]]:
+    """The checkpoints that may be the newest, and the paths that the state file lists."""
+    here = {c.prefix: Candidate(c.prefix, c.mtime_s, c.save_number) for c in list_checkpoints(directory, False)}
+    names = {posixpath.basename(prefix) for prefix in here}
+    listed = latest.listed_paths(directory, says, content, names)
+    named = {latest.series_of(path) for path in listed} & {latest.series_of(prefix) for prefix in here}
+    names_of_series = {series} if series else named  # none: what the state file says names nothing here
+    found: Dict[str, Candidate] = {
+        prefix: candidate
+        for prefix, candidate in here.items()
+        if candidate.save_number is not None and (not names_of_series or latest.series_of(prefix) in names_of_series)
+    }
+    for path in listed if not series else ():
+        known = _same(list(here.values()), path) or _elsewhere(path, path == says.prefix)
+        if known is not None:
+            found[known.prefix] = known
+    if says.prefix is not None and _same(list(found.values()), says.prefix) is None:
+        found[says.prefix] = _elsewhere(says.prefix, True) or Candidate(says.prefix, 0.0)
+    spelled = [
+        Candidate(says.prefix or "", c.time_s, c.save_number) if _is_same(c.prefix, says.prefix) else c
+        for c in found.values()
+    ]
+    timestamps_s = (says.state or salvage(content or b"")).timestamps_s
+    return [latest.with_list(candidate, listed, timestamps_s) for candidate in spelled], listed
+
+
+def _elsewhere(prefix: str, is_answer: bool) -> Optional[Candidate]:
+    """A checkpoint in another directory, by its index's time; TensorFlow's answer by that of whatever lies there."""
+    for path in (prefix + ".index", prefix) if is_answer else (prefix + ".index",):
+        try:
+            return Candidate(prefix, os.stat(path).st_mtime)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _is_same(prefix: str, other: Optional[str]) -> bool:
+    return other is not None and latest.is_same_path(prefix, other)
+
+
+def _same(candidates: Sequence[Candidate], prefix: Optional[str]) -> Optional[Candidate]:
+    return next((candidate for candidate in candidates if _is_same(candidate.prefix, prefix)), None)
+
+
+def _read(
+    ordered: Sequence[Candidate], verify: Verify, answer: Optional[str], reads_all_listed: bool
+) -> Tuple[Tuple[Judged, ...], str]:
+    """Each candidate with what is known about it, and the digest of the newest whole one."""
+    judged: List[Judged] = []
+    digest = ""
+    for candidate in ordered:
+        if digest and not (reads_all_listed and candidate.position is not None):
+            judged.append(Judged(candidate))
+            continue
+        found = verify(candidate.prefix)
+        judged.append(_judged(candidate, found))
+        if not digest and judged[-1].standing is Standing.WHOLE:
+            digest = found.digest
+    return tuple(judged), digest
+
+
+def _judged(candidate: Candidate, found: Verification) -> Judged:
+    if found.is_whole:
+        return Judged(candidate, Standing.WHOLE)
+    first = found.faults[0]
+    is_open = all(fault.reason in _UNDECIDED for fault in found.faults)
+    return Judged(candidate, Standing.UNKNOWN if is_open else Standing.BAD, first.reason.value, first.detail)
