@@ -17,6 +17,7 @@ class Reason(str, Enum):
     CORRUPT = "Corrupt"  # a checksum does not match the bytes
     UNREADABLE = "Unreadable"  # the file system refused: nothing can be said about the bytes
     UNSUPPORTED = "Unsupported"  # recognised, but of a format that lastgood does not read
+    NO_CHECKSUM = "NoChecksum"  # its format carries no checksum, and no manifest lies beside it
     DIVERGED = "Diverged"  # the workers saved different values, or different steps, as one checkpoint
     VARIABLES_LOST = "VariablesLost"  # it lacks a variable that its predecessor on the lineage had
     NOT_FINITE = "NotFinite"  # a variable became NaN or Inf

@@ -11,19 +11,25 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from lastgood.bundle import ignored
 from lastgood.bundle.files import FileStatus, is_url, join, list_files, open_file, stat_file
 from lastgood.bundle.reader import INDEX_FILE, Bundle, index_path, parse_bundle, read_index_bytes, shard_paths
 from lastgood.bundle.shards import DATA_FILE
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.inspect import manifest_of_bundle
+from lastgood.notes import Note
 from lastgood.reading import Reader, describe, in_parallel
 from lastgood.reasons import Reason
 from lastgood.stillness import Sight, what_changed, what_is_young
 
 #: How many damaged tensors are named one by one; the others are counted.
 MAX_NAMED_FAULTS = 8
+
+#: Of how many data files it is said that they are too long; more say nothing more.
+MAX_NAMED_NOTES = 8
 
 #: Called with (bytes read so far, bytes to read).
 Progress = Callable[[int, int], None]
@@ -46,6 +52,8 @@ class Verification:
     bytes_read: of the data files.
     medium: "disk" when the bytes were read past the kernel's cache, or it was told to forget its cached pages first;
         else "cache". The latter is advice: pages that were not yet written back stay, so fsync the files first.
+    notes: what is worth knowing and is no fault: damage in bytes that nobody reads.
+    manifest: the path of the manifest that describes just what lies there (`lastgood.attest`); "" without one.
     """
 
     prefix: str
@@ -55,6 +63,8 @@ class Verification:
     bytes_read: int
     duration_s: float
     medium: str
+    notes: Tuple[Note, ...] = ()
+    manifest: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -128,6 +138,7 @@ class _Reading:
         self._index = b""
         self._digest = ""
         self._faults: List[Fault] = []
+        self._notes: List[Note] = []
         self._unnamed: Counter[Reason] = Counter()
         self._sight: Dict[str, Optional[FileStatus]] = {}
         self._tensors = self._bytes_read = 0
@@ -147,6 +158,7 @@ class _Reading:
             bytes_read=self._bytes_read,
             duration_s=time.monotonic() - started_s,
             medium="disk" if self._is_from_disk and self._bytes_read else "cache",
+            notes=tuple(self._notes),
         )
 
     def _read(self) -> None:
@@ -161,6 +173,7 @@ class _Reading:
         sizes = [status.size_bytes for status in statuses]
         self._digest = manifest_of_bundle(bundle, sizes).digest
         self._find_short_shards(bundle, sizes)
+        self._take_notes(bundle, sizes)
         if not self._faults and self._expected and self._digest != self._expected:
             raise BundleError(
                 Reason.VANISHED,
@@ -200,6 +213,11 @@ class _Reading:
         for path, needed, found in zip(paths, bundle.needed_shard_sizes(), sizes):
             if found < needed:
                 self._add(BundleError(Reason.TORN, "{} has {} bytes, expected {}".format(path, found, needed)))
+
+    def _take_notes(self, bundle: Bundle, sizes: Sequence[int]) -> None:
+        paths = shard_paths(self._prefix, bundle.num_shards)
+        self._notes += ignored.notes_on_index(self._index, index_path(self._prefix))
+        self._notes += islice(ignored.notes_on_sizes(paths, bundle.needed_shard_sizes(), sizes), MAX_NAMED_NOTES)
 
     def _read_shards(self, bundle: Bundle, statuses: Sequence[FileStatus]) -> None:
         """Every tensor in the order in which it lies, so that neighbours are read together.

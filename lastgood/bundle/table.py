@@ -139,6 +139,15 @@ def _read_block(data: bytes, handle: Handle) -> bytes:
     )
 
 
+def is_block_whole(data: bytes, handle: Handle) -> bool:
+    """Whether a block lies at `handle` that has its checksum; for the one block that nobody reads."""
+    end = handle.offset + handle.size_bytes
+    if end + TRAILER_BYTES > len(data) - FOOTER_BYTES:
+        return False
+    stored = struct.unpack_from("<I", data, end + 1)[0]
+    return bool(stored == mask(crc32c(memoryview(data)[handle.offset : end + 1])))
+
+
 def _split_block(block: bytes) -> Iterator[Tuple[bytes, bytes]]:
     """The entries of one block: each key is stored as what it adds to the one before it."""
     end = _end_of_entries(block)

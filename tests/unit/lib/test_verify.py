@@ -20,6 +20,7 @@ from lastgood.bundle.table import FOOTER_BYTES, TRAILER_BYTES, read_footer
 from lastgood.bundle.wire import WireError
 from lastgood.errors import BundleError
 from lastgood.inspect import read_manifest
+from lastgood.notes import Remark
 from lastgood.reasons import Reason
 from lastgood.verify import MAX_NAMED_FAULTS, verify
 
@@ -91,6 +92,7 @@ def test_every_real_checkpoint_is_whole(prefix):
     stored = [entry for entry in manifest.entries if not (entry.size_bytes == 0 and entry.shape == (64, 64))]
     assert verification.tensors == len(stored)
     assert verification.medium == "cache"
+    assert verification.notes == ()
 
 
 def test_a_checkpoint_is_read_past_the_page_cache_when_asked(tmp_path):
@@ -171,6 +173,21 @@ def test_every_flipped_bit_in_an_index_is_found_except_where_nobody_reads(tmp_pa
     assert (13 + 36) * 8 < len(unread) < (13 + 37) * 8
 
 
+def test_every_flipped_bit_where_nobody_reads_is_noted(tmp_path):
+    prefix = copy_of(MWMS, tmp_path)
+    index = Path(prefix + ".index")
+    whole = index.read_bytes()
+
+    for position, bit in sorted(bits_of_index_that_nobody_reads(index)):
+        index.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
+        found = verify(prefix)
+        remarks = {note.remark for note in found.notes}
+        of_footer = {Remark.FOOTER_PADDING, Remark.METAINDEX}  # the footer says where the metaindex block lies
+        assert found.faults == ()
+        assert remarks
+        assert remarks <= (of_footer if position >= len(whole) - FOOTER_BYTES else {Remark.METAINDEX}), position
+
+
 @pytest.mark.parametrize("name", ["variables", "iterator", "sharded"])
 def test_a_flipped_bit_in_strings_iterators_and_slices_is_found(tmp_path, name):
     prefix = copy_of(build.real_prefixes("tf-2.21.0", name)[0], tmp_path)
@@ -213,7 +230,9 @@ def test_bytes_behind_the_last_tensor_do_no_harm(tmp_path):
     with open(prefix + ".data-00000-of-00001", "ab") as file:
         file.write(b"left over")
 
-    assert verify(prefix).is_whole
+    found = verify(prefix)
+    assert (found.faults, [note.remark for note in found.notes]) == ((), [Remark.TRAILING_BYTES])
+    assert found.notes[0].detail == f"{prefix}.data-00000-of-00001 has 555 bytes, and its tensors end after 546"
 
 
 @pytest.mark.parametrize("missing", [".index", ".data-00000-of-00005", ".data-00003-of-00005"])
