@@ -9,7 +9,7 @@ from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.examine import Examination, examine
 from lastgood.inspect import read_step
-from lastgood.latest import MEANINGS, Judged, Outcome, Standing, Verdict
+from lastgood.latest import MEANINGS, Judged, Outcome, Verdict
 from lastgood.repair import Repair, RepairRefusedError, repair
 from lastgood.streams import say
 from lastgood.verify import Verification, verify
@@ -145,7 +145,7 @@ def latest_to_json(found: Examination, done: Optional[Repair], refused: Optional
 
 
 def _judged_to_json(row: Judged) -> Dict[str, Any]:
-    causes = [] if row.standing in (Standing.WHOLE, Standing.UNREAD) else [{"reason": row.reason, "detail": row.detail}]
+    causes = [{"reason": row.reason, "detail": row.detail, "see": reason_link(row.reason)}] if row.reason else []
     return {
         "prefix": row.prefix,
         "standing": row.standing.value,

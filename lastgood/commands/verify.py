@@ -1,25 +1,36 @@
 """`lastgood verify PREFIX|DIR…`: reads checkpoints' bytes and says of each whether it is whole."""
 
 import json
-import os
-import re
 import sys
-from argparse import ArgumentParser, Namespace
-from typing import Any, Dict, Iterator, List, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+from lastgood.attest import verify_saved, write_manifest
+from lastgood.bundle.files import is_directory
+from lastgood.checksum import IS_FAST
 from lastgood.command import Command
-from lastgood.directory import list_checkpoints
-from lastgood.errors import BundleError
+from lastgood.errors import BundleError, LastgoodError
+from lastgood.progress import Bar
 from lastgood.reasons import Reason
-from lastgood.verify import Fault, Verification, verify
+from lastgood.streams import say
+from lastgood.targets import targets
+from lastgood.verify import Fault, Verification, default_threads
+from lastgood.wording import reason_link, size_in_words
 
 GOOD, BAD, UNKNOWN = "Good", "Bad", "Unknown"
 
 #: With these nothing is known about the bytes: they condemn no checkpoint.
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.STILL_CHANGING)
+_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_CHECKSUM, Reason.STILL_CHANGING)
 
-#: A shell completes to the name of a file; what is meant is the checkpoint that it belongs to.
-_FILE_OF_CHECKPOINT = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
+_SLOWLY = "; slowly, without crc32c in C: pip install crc32c"
+
+
+class Row(NamedTuple):
+    """One checkpoint's outcome. written: the path of the manifest that was written; not_written: why none was."""
+
+    verification: Verification
+    written: Optional[str] = None
+    not_written: Optional[str] = None
 
 
 def _configure(parser: ArgumentParser) -> None:
@@ -30,39 +41,95 @@ def _configure(parser: ArgumentParser) -> None:
         help="a checkpoint, such as ckpts/ckpt-7, or a directory: each checkpoint in it",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list (docs/json.md, `verification`)")
+    parser.add_argument("--threads", type=_threads, metavar="N", help="read with N threads (default: one per core)")
+    parser.add_argument("--no-finite", action="store_true", help="NaN and Inf are no fault")
+    parser.add_argument(
+        "--settle-s",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="say of damaged files that were written less than S seconds ago that they are still changing",
+    )
+    parser.add_argument(
+        "--write-manifest",
+        action="store_true",
+        help="put PREFIX.lastgood.json beside each one that is whole: a later verify then also sees whether it is the "
+        "same one (docs/manifest.md)",
+    )
+    parser.add_argument("--manifest", metavar="FILE", help="the manifest of the one checkpoint that is named")
     parser.add_argument(
         "--drop-cache", action="store_true", help="make the kernel forget the files first, so that the disk is read"
     )
 
 
-def _run(arguments: Namespace) -> int:
-    found: List[Verification] = []
-    for path in arguments.paths:
-        for verification in _verify_path(path, arguments.drop_cache):
-            found.append(verification)
-            if not arguments.json:
-                _print(_line(verification))
-    if arguments.json:
-        _print(json.dumps([verification_to_json(verification) for verification in found], indent=2))
-    else:
-        _print(_totals(found))
-    return exit_status(found)
+def _threads(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise ArgumentTypeError("expected a number of 1 or more, found {!r}".format(text))
+    return int(text)
 
 
-def _verify_path(path: str, drop_cache: bool) -> Iterator[Verification]:
-    """What lies at one argument, each checkpoint as soon as it was read."""
-    if not os.path.isdir(path):
-        yield verify(_FILE_OF_CHECKPOINT.sub("", path), drop_cache=drop_cache)
-        return
+def _seconds(text: str) -> float:
     try:
-        listed = list_checkpoints(path, numbered_only=False)
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ArgumentTypeError("expected seconds, 0 or more, found {!r}".format(text))
+    return seconds
+
+
+def _run(arguments: Namespace) -> int:
+    if arguments.manifest and (len(arguments.paths) > 1 or is_directory(arguments.paths[0])):
+        print("lastgood: --manifest goes with one checkpoint, not with several or a directory", file=sys.stderr)
+        return 2
+    rows: List[Row] = []
+    for path in arguments.paths:
+        for row in _rows_of(path, arguments):
+            rows.append(row)
+            if not arguments.json:
+                for line in _lines(row):
+                    say(line)
+    found = [row.verification for row in rows]
+    if arguments.json:
+        say(json.dumps([row_to_json(row) for row in rows], indent=2))
+    else:
+        say(_totals(found))
+    is_unwritten = any(row.not_written for row in rows)
+    return exit_status(found) or (3 if is_unwritten else 0)
+
+
+def _rows_of(path: str, arguments: Namespace) -> Iterator[Row]:
+    """What lies at one argument, each checkpoint as soon as it was read."""
+    found = 0
+    try:
+        for prefix in targets(path):
+            found += 1
+            yield _row(prefix, arguments)
     except BundleError as error:
-        yield _unread(path, Fault(error.reason, error.detail))
+        yield Row(_unread(path, Fault(error.reason, error.detail)))
         return
-    if not listed:
+    if not found:
         print("lastgood: no checkpoint lies in {}".format(path), file=sys.stderr)
-    for checkpoint in listed:
-        yield verify(checkpoint.prefix, drop_cache=drop_cache)
+
+
+def _row(prefix: str, arguments: Namespace) -> Row:
+    with Bar(prefix) as bar:
+        verification = verify_saved(
+            prefix,
+            arguments.manifest,
+            drop_cache=arguments.drop_cache,
+            finite=not arguments.no_finite,
+            threads=arguments.threads or default_threads(prefix),
+            settle_s=arguments.settle_s,
+            on_progress=bar.update,
+        )
+    if not arguments.write_manifest or not verification.is_whole:
+        return Row(verification)
+    try:
+        return Row(verification, written=write_manifest(verification))
+    except LastgoodError as error:
+        print("lastgood: no manifest was written: {}".format(error), file=sys.stderr)
+        return Row(verification, not_written=str(error))
 
 
 def _unread(path: str, fault: Fault) -> Verification:
@@ -84,55 +151,61 @@ def exit_status(verifications: Sequence[Verification]) -> int:
     return 0 if standings == {GOOD} else 3
 
 
-def verification_to_json(verification: Verification) -> Dict[str, Any]:
+def row_to_json(row: Row) -> Dict[str, Any]:
     """The document `verification` of docs/json.md."""
+    found = row.verification
     return {
-        "prefix": verification.prefix,
-        "standing": standing(verification),
-        "causes": [{"reason": fault.reason.value, "detail": fault.detail} for fault in verification.faults],
-        "digest": verification.digest or None,
-        "tensors": verification.tensors,
-        "bytes_read": verification.bytes_read,
-        "duration_s": round(verification.duration_s, 6),
+        "prefix": found.prefix,
+        "standing": standing(found),
+        "causes": [
+            {"reason": fault.reason.value, "detail": fault.detail, "see": reason_link(fault.reason.value)}
+            for fault in found.faults
+        ],
+        "notes": [
+            {"remark": note.remark.value, "detail": note.detail, "see": reason_link(note.remark.value)}
+            for note in found.notes
+        ],
+        "digest": found.digest or None,
+        "manifest": found.manifest or None,
+        "written_manifest": row.written,
+        "tensors": found.tensors,
+        "bytes_read": found.bytes_read,
+        "duration_s": round(found.duration_s, 6),
     }
 
 
-def _line(verification: Verification) -> str:
-    if not verification.faults:
-        what = "{} tensors, {}".format(verification.tensors, _size(verification.bytes_read))
-    else:
-        first, others = verification.faults[0], verification.faults[1:]
-        more = " (and {} more, named by --json)".format(len(others)) if others else ""
-        what = "{}: {}{}".format(first.reason.value, first.detail, more)
-    return "{:<7} {}  {}".format(standing(verification), verification.prefix, what)
+def _lines(row: Row) -> List[str]:
+    found = row.verification
+    lines = ["{:<7} {}  {}".format(standing(found), found.prefix, _outcome(found))]
+    for note in found.notes:
+        link = reason_link(note.remark.value)
+        lines.append("        note: {}: {} ({})".format(note.remark.value, note.detail, link))
+    if row.written:
+        lines.append("        wrote {}".format(row.written))
+    return lines
+
+
+def _outcome(found: Verification) -> str:
+    if not found.faults:
+        same = ", as its manifest says" if found.manifest else ""
+        return "{} tensors, {}{}".format(found.tensors, size_in_words(found.bytes_read), same)
+    first, others = found.faults[0], found.faults[1:]
+    more = "; and {} more, named by --json".format(len(others)) if others else ""
+    return "{}: {}{} ({})".format(first.reason.value, first.detail, more, reason_link(first.reason.value))
 
 
 def _totals(verifications: Sequence[Verification]) -> str:
     standings = [standing(verification) for verification in verifications]
-    return "{} {}: {} good, {} bad, {} unknown; {} read in {:.2f} s".format(
+    return "{} {}: {} good, {} bad, {} unknown; {} read in {:.2f} s{}".format(
         len(standings),
         "checkpoint" if len(standings) == 1 else "checkpoints",
         standings.count(GOOD),
         standings.count(BAD),
         standings.count(UNKNOWN),
-        _size(sum(verification.bytes_read for verification in verifications)),
+        size_in_words(sum(verification.bytes_read for verification in verifications)),
         sum(verification.duration_s for verification in verifications),
+        "" if IS_FAST else _SLOWLY,
     )
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return "{:.0f} {}".format(size, unit) if unit == "B" else "{:.1f} {}".format(size, unit)
-        size /= 1000
-    return "{:.1f} TB".format(size)
-
-
-def _print(text: str) -> None:
-    """File names need not be text: what cannot be encoded is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 VERIFY = Command("verify", "read checkpoints' bytes and say whether they are whole", _configure, _run)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import bundle_builder as build
+import jsonschema
 import pytest
 
 import lastgood
@@ -21,6 +22,7 @@ from lastgood.verify import verify
 SOURCE = Path(lastgood.__file__).parents[1]
 KERAS = build.DATA / "tf-2.21.0" / "keras_adam"
 DATA = ".data-00000-of-00001"
+SCHEMA = json.loads((SOURCE / "docs" / "schemas" / "latest.schema.json").read_text())
 
 
 @pytest.fixture
@@ -97,6 +99,8 @@ def test_the_document_says_all_of_it(directory, capsys):
     assert main(["latest", "--json", "--repair", str(directory)]) == 0
 
     document = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(document, SCHEMA)
     torn = next(row for row in document["checkpoints"] if row["prefix"].endswith("ckpt-3"))
     assert [cause["reason"] for cause in torn.pop("causes")] == ["Torn"]
     why = document.pop("why")
@@ -148,6 +152,18 @@ def test_the_document_says_all_of_it(directory, capsys):
             "refused": None,
         },
     }
+
+
+def test_the_document_fits_its_schema_whatever_lies_there(directory, tmp_path, capsys):
+    lost, hopeless = (Path(shutil.copytree(directory, tmp_path / name)) for name in ("lost", "hopeless"))
+    os.truncate(lost / "checkpoint", 0)
+    cut(hopeless, 2)
+    cut(hopeless, 3)
+    (tmp_path / "empty").mkdir()
+
+    for arguments in ([directory], [lost], [hopeless, "--repair"], [tmp_path / "empty"], [lost, "--repair"]):
+        main(["latest", "--json", *map(str, arguments)])
+        jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
 
 
 def test_a_repair_writes_the_state_file_keeps_the_old_one_and_touches_nothing_else(directory):
