@@ -8,14 +8,14 @@ A manifest that cannot be used is a note.
 import os
 import time
 from dataclasses import replace
-from typing import Any, Optional, Tuple
+from typing import Any, Mapping, Optional, Tuple
 
-from lastgood.bundle.files import stat_file
+from lastgood.bundle.files import is_url, stat_file
 from lastgood.bundle.reader import INDEX_FILE, index_path, read_bundle, shard_paths
 from lastgood.bundle.shards import DATA_FILE
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.inspect import read_graph, read_manifest, read_step
-from lastgood.model_config import config_of_saved_model
+from lastgood.model_config import config_from_json, config_of_saved_model
 from lastgood.notes import Note, Remark
 from lastgood.reasons import Reason
 from lastgood.sidecar import (
@@ -36,22 +36,61 @@ class NotTheSameError(LastgoodError):
     """The checkpoint changed after it was verified, so no manifest was written for it."""
 
 
-def verify_saved(prefix: str, manifest_path: Optional[str] = None, **options: Any) -> Verification:
-    """`verify`, and whether it is the checkpoint that the manifest beside it describes, if there is one.
+def verify_saved(path: str, manifest_path: Optional[str] = None, **options: Any) -> Verification:
+    """`verify` of whatever lies at `path`, and whether it is what the manifest beside it describes, if there is one.
 
+    path: a prefix, a `.keras` or a `.weights.h5` file. Anything else that is recognised is Unsupported.
     manifest_path: of another manifest, which must be there and of use: raises SidecarError otherwise.
     options: those of `verify`.
     """
+    where = manifest_path or sidecar_path(path)
+    saved: Optional[Sidecar] = None
+    notes: Tuple[Note, ...] = ()
     if manifest_path is not None:
-        saved = _read_named(prefix, manifest_path)
-        return _compared(verify(prefix, **options), saved, manifest_path)
-    found = verify(prefix, **options)
+        saved = _read_named(path, manifest_path)
+    else:
+        try:
+            saved = read_sidecar(path)
+        except SidecarError as error:
+            notes = (Note(error.remark, error.detail),)
+        except BundleError as error:
+            notes = (Note(Remark.DAMAGED_MANIFEST, error.detail),)
+    found = _verified(path, saved, where, options)
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def _verified(path: str, saved: Optional[Sidecar], where: str, options: Mapping[str, Any]) -> Verification:
+    """By what lies there, and a bundle's prefix where nothing does."""
+    if is_url(path) or os.path.exists(index_path(path)):
+        return _compared(verify(path, **options), saved, where)
+    from lastgood.recognition import Kind, recognise
+
     try:
-        return _compared(found, read_sidecar(prefix), sidecar_path(prefix))
-    except SidecarError as error:
-        return _noted(found, Note(error.remark, error.detail))
+        recognised = recognise(path)
     except BundleError as error:
-        return _noted(found, Note(Remark.DAMAGED_MANIFEST, error.detail))
+        return _unrecognised(path, error, options)
+    if recognised.kind is Kind.BUNDLE:
+        return _compared(verify(recognised.location, **options), saved, where)
+    from lastgood.verify_keras import verify_keras
+
+    if saved is not None and (saved.manifest is not None or len(saved.files) != 1):
+        note = Note(Remark.FOREIGN_MANIFEST, "{} does not describe a file of Keras's".format(where))
+        return _noted(verify_keras(path, recognised.kind), note)
+    return verify_keras(path, recognised.kind, saved.files[0] if saved else None, where)
+
+
+def _unrecognised(path: str, error: BundleError, options: Mapping[str, Any]) -> Verification:
+    """What is not all there may be on its way, which `verify` knows; why it is not there is known here."""
+    if error.reason is not Reason.INCOMPLETE:
+        return _unread(path, Fault(error.reason, error.detail))
+    found = verify(path, **options)
+    if [fault.reason for fault in found.faults] != [Reason.INCOMPLETE]:
+        return found
+    return replace(found, faults=(Fault(error.reason, error.detail),))
+
+
+def _unread(path: str, fault: Fault) -> Verification:
+    return Verification(path, "", (fault,), tensors=0, bytes_read=0, duration_s=0.0, medium="cache")
 
 
 def _read_named(prefix: str, path: str) -> Optional[Sidecar]:
@@ -83,14 +122,26 @@ def _noted(found: Verification, note: Note) -> Verification:
     return replace(found, notes=(*found.notes, note))
 
 
+def may_be_attested(found: Verification) -> bool:
+    """Whether a manifest may be written for it: it is whole, or of a format that only a manifest can prove whole."""
+    return found.is_whole or [fault.reason for fault in found.faults] == [Reason.NO_CHECKSUM]
+
+
 def write_manifest(found: Verification, now_s: Optional[float] = None) -> str:
     """Writes the manifest of a checkpoint that was just verified whole. Returns its path.
 
-    Replaces an older manifest. Raises ValueError for one that is not whole, NotTheSameError where something else lies
-    there by now, BundleError, and WriteError.
+    Of a `.weights.h5` file, which cannot be, it notes what the file is now. Replaces an older manifest.
+    Raises ValueError for one that is not whole, NotTheSameError where something else lies there by now, BundleError,
+    and WriteError.
     """
-    if not found.is_whole:
+    if not may_be_attested(found):
         raise ValueError("expected a whole checkpoint, found {}".format(found.faults[0].reason.value))
+    at_s = round(time.time() if now_s is None else now_s, 3)
+    sidecar = _of_bundle(found, at_s) if found.digest else _of_keras(found.prefix, at_s)
+    return write_sidecar(found.prefix, sidecar)
+
+
+def _of_bundle(found: Verification, at_s: float) -> Sidecar:
     manifest = read_manifest(found.prefix, full_names=True)
     step, save_counter = read_step(found.prefix)
     sidecar = Sidecar(
@@ -100,11 +151,22 @@ def write_manifest(found: Verification, now_s: Optional[float] = None) -> str:
         save_counter=save_counter,
         objects=objects_of(read_graph(found.prefix)),
         model=config_of_saved_model(found.prefix),
-        verified_at_s=round(time.time() if now_s is None else now_s, 3),
+        verified_at_s=at_s,
     )
     if manifest.digest != found.digest or read_manifest(found.prefix).digest != found.digest:
         raise NotTheSameError("{} was written again after it was verified: verify it once more".format(found.prefix))
-    return write_sidecar(found.prefix, sidecar)
+    return sidecar
+
+
+def _of_keras(path: str, at_s: float) -> Sidecar:
+    from lastgood.keras_files import read_model_config
+    from lastgood.recognition import Kind, recognise
+    from lastgood.verify_keras import file_sum
+
+    model = None
+    if recognise(path).kind is Kind.KERAS:
+        model = config_from_json("config.json", read_model_config(path).decode("utf-8", "replace"))
+    return Sidecar(manifest=None, files=(file_sum(path),), model=model, verified_at_s=at_s)
 
 
 def _files(prefix: str) -> Tuple[FileSum, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from lastgood import latest
+from lastgood.bundle.files import is_url
 from lastgood.directory import MAX_STATE_FILE_BYTES, STATE_FILE, list_checkpoints
 from lastgood.errors import BundleError, describe
 from lastgood.latest import Answer, Candidate, Judged, Left, Seen, Standing, TensorFlowSays
@@ -18,7 +19,7 @@ from lastgood.state_file import State, salvage
 from lastgood.verify import Verification
 
 #: With these nothing is known about the bytes.
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.STILL_CHANGING)
+_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_CHECKSUM, Reason.STILL_CHANGING)
 
 #: Reads one checkpoint's bytes.
 Verify = Callable[[str], Verification]
@@ -59,6 +60,9 @@ def examine(
     reads_all_listed: also read every checkpoint that the state file lists.
     Raises BundleError(UNREADABLE) when the directory cannot be read.
     """
+    if is_url(directory):
+        detail = "{} is not a local directory; `lastgood verify` reads what is in an object store".format(directory)
+        raise BundleError(Reason.UNSUPPORTED, detail)
     seen = _see(directory)
     content = read_state_bytes(directory)
     says = latest.tensorflow_says(directory, content, finds)

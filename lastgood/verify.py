@@ -48,7 +48,7 @@ class Verification:
 
     digest: of the manifest that lies there; "" when that cannot be said.
     faults: empty when the checkpoint is whole (and is the expected one, where one was expected).
-    tensors: how many were read and found right.
+    tensors: how many were read and found right; 0 for Keras files, whose tensors are not looked at one by one.
     bytes_read: of the data files.
     medium: "disk" when the bytes were read past the kernel's cache, or it was told to forget its cached pages first;
         else "cache". The latter is advice: pages that were not yet written back stay, so fsync the files first.

@@ -220,16 +220,6 @@ def list_files(directory: str) -> List[Named]:
         raise _impossible("a directory", directory) from error
 
 
-def list_directories(directory: str) -> List[str]:
-    """The names of the directories in a local directory, sorted. Raises BundleError(UNREADABLE)."""
-    try:
-        with os.scandir(_local(directory)) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError as error:
-        detail = "the directory {} cannot be read: {}".format(directory, describe(error))
-        raise BundleError(Reason.UNREADABLE, detail) from error
-
-
 def read_whole(path: str, what: str, max_bytes: int, drop_cache: bool = False) -> bytes:
     """All bytes of a small file, or `max_bytes` of a larger one. Raises BundleError: INCOMPLETE or UNREADABLE."""
     with open_file(path, what) as file:

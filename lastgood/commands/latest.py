@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
+from lastgood.attest import verify_saved
 from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.examine import Examination, examine
@@ -12,7 +13,7 @@ from lastgood.inspect import read_step
 from lastgood.latest import MEANINGS, Judged, Outcome, Verdict
 from lastgood.repair import Repair, RepairRefusedError, repair
 from lastgood.streams import say
-from lastgood.verify import Verification, verify
+from lastgood.verify import Verification, default_threads
 from lastgood.wording import reason_link, size_in_words
 
 _STATUS = {Verdict.AGREES: 0, Verdict.DIFFERS: 1, Verdict.UNKNOWN: 3}
@@ -39,7 +40,7 @@ def _configure(parser: ArgumentParser) -> None:
 
 def _run(arguments: Namespace) -> int:
     def read(prefix: str) -> Verification:
-        return verify(prefix, finite=False, settle_s=arguments.settle_s)
+        return verify_saved(prefix, finite=False, threads=default_threads(prefix), settle_s=arguments.settle_s)
 
     found = examine(arguments.directory, read, arguments.series, reads_all_listed=arguments.repair)
     done: Optional[Repair] = None

@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from lastgood.attest import verify_saved, write_manifest
+from lastgood.attest import may_be_attested, verify_saved, write_manifest
 from lastgood.bundle.files import is_directory
 from lastgood.checksum import IS_FAST
 from lastgood.command import Command
@@ -38,7 +38,7 @@ def _configure(parser: ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="PREFIX|DIR",
-        help="a checkpoint, such as ckpts/ckpt-7, or a directory: each checkpoint in it",
+        help="a checkpoint, such as ckpts/ckpt-7, a .keras or .weights.h5 file, or a directory: each of these in it",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list (docs/json.md, `verification`)")
     parser.add_argument("--threads", type=_threads, metavar="N", help="read with N threads (default: one per core)")
@@ -123,7 +123,7 @@ def _row(prefix: str, arguments: Namespace) -> Row:
             settle_s=arguments.settle_s,
             on_progress=bar.update,
         )
-    if not arguments.write_manifest or not verification.is_whole:
+    if not arguments.write_manifest or not may_be_attested(verification):
         return Row(verification)
     try:
         return Row(verification, written=write_manifest(verification))
@@ -188,7 +188,8 @@ def _lines(row: Row) -> List[str]:
 def _outcome(found: Verification) -> str:
     if not found.faults:
         same = ", as its manifest says" if found.manifest else ""
-        return "{} tensors, {}{}".format(found.tensors, size_in_words(found.bytes_read), same)
+        tensors = "{} tensors, ".format(found.tensors) if found.digest else ""  # in Keras files nobody counts them
+        return "{}{}{}".format(tensors, size_in_words(found.bytes_read), same)
     first, others = found.faults[0], found.faults[1:]
     more = "; and {} more, named by --json".format(len(others)) if others else ""
     return "{}: {}{} ({})".format(first.reason.value, first.detail, more, reason_link(first.reason.value))

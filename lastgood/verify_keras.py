@@ -1,0 +1,69 @@
+"""Is a Keras file whole? A `.keras` archive says so by the CRC-32 of its members; a `.weights.h5` file cannot say.
+
+HDF5 carries no checksum of its values, so such a file is proven right only by the checksum that its manifest notes.
+Whether its values are finite is not looked at.
+"""
+
+import os
+import time
+from typing import List, Optional, Tuple
+
+from lastgood.errors import BundleError
+from lastgood.file_digest import digest_file
+from lastgood.keras_files import NO_CHECKSUM, check_archive
+from lastgood.reasons import Reason
+from lastgood.recognition import Kind
+from lastgood.sidecar import FileSum
+from lastgood.verify import Fault, Verification
+
+
+def verify_keras(path: str, kind: Kind, saved: Optional[FileSum] = None, manifest_path: str = "") -> Verification:
+    """Reads the file. saved: what its manifest, at `manifest_path`, notes of it."""
+    started_s = time.monotonic()
+    faults: List[Fault] = []
+    bytes_read = 0
+    try:
+        if kind is Kind.KERAS:
+            check = check_archive(path)
+            bytes_read = check.bytes_read
+            faults += [Fault(check.problem.reason, check.problem.detail)] if check.problem else []
+        if saved is not None and not faults:
+            found, bytes_read = _digest(path)
+            faults += _differences(path, kind, saved, found, manifest_path)
+        elif kind is Kind.WEIGHTS_H5 and not faults:
+            faults.append(Fault(Reason.NO_CHECKSUM, NO_CHECKSUM.format(path)))
+    except BundleError as error:
+        faults.append(Fault(error.reason, error.detail))
+    return Verification(
+        prefix=path,
+        digest="",
+        faults=tuple(faults),
+        tensors=0,
+        bytes_read=bytes_read,
+        duration_s=time.monotonic() - started_s,
+        medium="cache",
+        manifest=manifest_path if saved is not None and not faults else "",
+    )
+
+
+def file_sum(path: str) -> FileSum:
+    """What a manifest notes of a Keras file. Raises BundleError."""
+    return _digest(path)[0]
+
+
+def _digest(path: str) -> Tuple[FileSum, int]:
+    digest = digest_file(path)
+    return FileSum(os.path.basename(path), digest.size_bytes, digest.sha256), digest.size_bytes
+
+
+def _differences(path: str, kind: Kind, saved: FileSum, found: FileSum, where: str) -> List[Fault]:
+    """An archive whose own checksums are right is another one; of HDF5 nobody knows whether it is damaged."""
+    if found.sha256 == saved.sha256:
+        return []
+    if kind is Kind.KERAS:
+        return [Fault(Reason.VANISHED, "another file than the one that {} describes lies at {}".format(where, path))]
+    if found.size_bytes < saved.size_bytes:
+        detail = "{} has {} bytes, and {} notes {}".format(path, found.size_bytes, where, saved.size_bytes)
+        return [Fault(Reason.TORN, detail)]
+    detail = "{} does not have the SHA-256 that {} notes: it is damaged, or was written again since".format(path, where)
+    return [Fault(Reason.CORRUPT, detail)]

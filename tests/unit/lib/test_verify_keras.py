@@ -1,0 +1,140 @@
+"""Keras files: an archive proves itself, HDF5 only by its manifest; and what is recognised and not read."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import lastgood
+from lastgood.attest import verify_saved, write_manifest
+from lastgood.cli import main
+from lastgood.notes import Remark
+from lastgood.reasons import Reason
+
+SOURCE = Path(lastgood.__file__).parents[1]
+SCHEMA = json.loads((SOURCE / "docs" / "schemas" / "manifest.schema.json").read_text())
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 8
+CONFIG = '{"class_name": "Functional", "config": {"name": "net"}}'
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """As far as verifying goes: it looks at no structure."""
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes(HDF5)
+    return str(path)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = str(tmp_path / "model.keras")
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("metadata.json", "{}")
+        file.writestr("config.json", CONFIG)
+        file.writestr("model.weights.h5", HDF5)
+    return path
+
+
+def reasons(found):
+    return [fault.reason for fault in found.faults]
+
+
+def flip(path, position):
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+
+
+def test_of_weights_without_a_manifest_nothing_can_be_said(weights, capsys):
+    assert main(["verify", weights]) == 3
+    assert capsys.readouterr().out.startswith(f"Unknown {weights}  NoChecksum: HDF5 carries no checksum")
+
+
+def test_a_manifest_makes_weights_decidable(weights, capsys):
+    assert main(["verify", "--write-manifest", weights]) == 3
+    assert main(["verify", weights]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:][0] == f"Good    {weights}  2.1 kB, as its manifest says"
+
+    flip(weights, 1000)
+    assert reasons(verify_saved(weights)) == [Reason.CORRUPT]
+    os.truncate(weights, 900)
+    assert reasons(verify_saved(weights)) == [Reason.TORN]
+    os.unlink(weights)
+    assert reasons(verify_saved(weights)) == [Reason.INCOMPLETE]
+
+
+def test_an_archive_is_proven_whole_by_itself_and_known_again_by_its_manifest(archive):
+    before = verify_saved(archive)
+    path = write_manifest(before, now_s=1.0)
+    again = verify_saved(archive)
+    document = json.loads(Path(path).read_text())
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("more", "x")
+
+    replaced = verify_saved(archive)
+
+    jsonschema.validate(document, SCHEMA)
+    assert (before.faults, before.manifest, again.faults, again.manifest) == ((), "", (), path)
+    assert document["model"] == {"source": "config.json", "config": json.loads(CONFIG)}
+    assert (document["manifest"], document["files"][0]["name"]) == (None, "model.keras")
+    assert reasons(replaced) == [Reason.VANISHED]
+
+
+def test_a_damaged_archive_is_bad(archive):
+    position = Path(archive).read_bytes().index(HDF5) + 100
+
+    flip(archive, position)
+    assert reasons(verify_saved(archive)) == [Reason.CORRUPT]
+    os.truncate(archive, position)
+    assert reasons(verify_saved(archive)) == [Reason.TORN]
+
+
+def test_a_manifest_of_another_kind_is_foreign(archive, weights):
+    write_manifest(verify_saved(archive))
+    document = json.loads(Path(archive + ".lastgood.json").read_text())
+    shutil.copyfile(SOURCE / "docs" / "schemas" / "manifest.schema.json", weights + ".lastgood.json")
+
+    assert document["lastgood_manifest"] == 1
+    assert [note.remark for note in verify_saved(weights).notes] == [Remark.FOREIGN_MANIFEST]
+
+
+def test_keras_files_in_a_directory_are_verified_too(archive, weights, tmp_path, capsys):
+    (tmp_path / "notes.h5").write_bytes(HDF5)
+
+    assert main(["verify", "--json", str(tmp_path)]) == 3
+    assert [(row["prefix"], row["standing"]) for row in json.loads(capsys.readouterr().out)] == [
+        (archive, "Good"),
+        (weights, "Unknown"),
+    ]
+
+
+def test_a_v1_checkpoint_is_recognised_and_not_condemned(tmp_path, capsys):
+    (tmp_path / "model.ckpt-00000-of-00001").touch()
+
+    assert main(["verify", str(tmp_path / "model.ckpt")]) == 3
+    assert "is a V1 checkpoint, which is recognised and not supported" in capsys.readouterr().out
+
+
+def test_the_name_that_was_given_to_save_is_answered_with_the_one_that_it_returned(tmp_path, capsys):
+    for name in ("ckpt-7.index", "ckpt-7.data-00000-of-00001"):
+        (tmp_path / name).touch()
+
+    assert main(["verify", str(tmp_path / "ckpt")]) == 1
+    assert f"give the name that save() returned, such as {tmp_path / 'ckpt-7'}" in capsys.readouterr().out
+
+
+@pytest.mark.python38
+def test_keras_files_need_nothing_but_the_standard_library(archive, weights, python38):
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
+    arguments = ["-m", "lastgood", "verify", "--write-manifest", "--json", archive, weights]
+
+    old = subprocess.run([python38, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    new = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+
+    assert [row["standing"] for row in json.loads(old.stdout)] == ["Good", "Unknown"], old.stderr
+    assert [row["standing"] for row in json.loads(new.stdout)] == ["Good", "Good"], new.stderr
