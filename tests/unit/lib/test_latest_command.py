@@ -323,7 +323,6 @@ def test_a_write_that_fails_leaves_no_temporary_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-@pytest.mark.python38
 def test_a_repair_works_on_python_3_8_with_nothing_installed(directory, python38):
     cut(directory, 3)
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}

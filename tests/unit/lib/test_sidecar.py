@@ -278,7 +278,6 @@ def test_the_digest_is_what_it_always_was(name):
     assert read_manifest(str(build.DATA / name)).digest == PINNED[name]
 
 
-@pytest.mark.python38
 def test_python_3_8_with_nothing_installed_writes_the_same_manifest_and_knows_it_again(saved, tmp_path, python38):
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
     prefix = copy(KERAS, str(tmp_path / "other-3"))

@@ -171,7 +171,6 @@ def test_a_saved_model_means_its_variables_by_itself_and_in_a_directory(director
     )
 
 
-@pytest.mark.python38
 def test_without_the_c_checksum_it_says_that_it_is_slow(directory, python38):
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
     arguments = ["-m", "lastgood", "verify", str(directory / "ckpt-1")]

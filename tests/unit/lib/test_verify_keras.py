@@ -128,7 +128,6 @@ def test_the_name_that_was_given_to_save_is_answered_with_the_one_that_it_return
     assert f"give the name that save() returned, such as {tmp_path / 'ckpt-7'}" in capsys.readouterr().out
 
 
-@pytest.mark.python38
 def test_keras_files_need_nothing_but_the_standard_library(archive, weights, python38):
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
     arguments = ["-m", "lastgood", "verify", "--write-manifest", "--json", archive, weights]
