@@ -102,6 +102,7 @@ CHECK = (
 TEST = (
     *CHECK,
     Part("integration", 55, tests=("tests/integration",), processes=2, splits_files=True),
+    Part("damage and any bytes", 45, tests=("tests/damage", "tests/fuzz"), processes=2, splits_files=True),
     Part("end to end, with the demo", 130, tests=("tests/e2e",), processes=2),
 )
 
@@ -121,6 +122,9 @@ FULL = (
         environment=WIDE,
     ),
     Part("loop", 480, tests=("tests/e2e",), processes=2, repeats=2, environment=WIDE),
+    Part("truth", 300, tests=("tests/integration/library",), environment=WIDE),
+    Part("damage", 900, tests=("tests/damage",), environment=WIDE),
+    Part("fuzz", 2400, tests=("tests/fuzz",), environment=WIDE),
 )
 
 
