@@ -230,7 +230,8 @@ class InShards(Objects):
                 return tensor
 
     def save(self, directory):
-        policy = tf.train.experimental.MaxShardSizePolicy(self.rng.choice((256, 1024, 8192)))
+        sizes = (16384, 65536) if self.is_large else (256, 1024)
+        policy = tf.train.experimental.MaxShardSizePolicy(self.rng.choice(sizes))
         options = tf.train.CheckpointOptions(experimental_sharding_callback=policy)
         return self.checkpoint.save(os.path.join(directory, "ckpt"), options=options)
 
