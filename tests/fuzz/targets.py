@@ -23,7 +23,7 @@ from lastgood.bundle.reader import parse_bundle, read_bundle
 from lastgood.bundle.shards import Shard
 from lastgood.bundle.snappy import decompress
 from lastgood.bundle.wire import WireError
-from lastgood.checkpoint import open_checkpoint
+from lastgood.checkpoint import Checkpoint, open_checkpoint
 from lastgood.directory import list_checkpoints, read_state_file
 from lastgood.errors import BundleError
 from lastgood.inspect import read_full_names, read_manifest, read_step
@@ -163,10 +163,15 @@ def sealed_checkpoint(data: bytes) -> None:
 def _read_every_value(prefix: str) -> None:
     with open_checkpoint(prefix) as opened:
         for key in opened.tensors:
-            for _ in opened.raw(key):
-                pass
-            opened.array(key)
+            for read in (_read_raw, Checkpoint.array, Checkpoint.values):
+                with suppress(BundleError):
+                    read(opened, key)
         opened.graph.full_names()
+
+
+def _read_raw(opened: Checkpoint, key: bytes) -> None:
+    for _ in opened.raw(key):
+        pass
 
 
 def join(index_bytes: bytes, shard: bytes) -> bytes:
