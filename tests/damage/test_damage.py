@@ -76,9 +76,10 @@ def judged(tensorflows, directory, families, per_kind):
     def ask(version):
         return judging.judge_all(tensorflows[version], root, listed, len(cases), directory / f"scratch-{version}")
 
-    with ThreadPoolExecutor(2) as pool:
-        verdicts = dict(zip(tensorflows, pool.map(ask, tensorflows)))
+    with ThreadPoolExecutor(len(tensorflows)) as pool:
+        asked = {version: pool.submit(ask, version) for version in tensorflows}
         ours = judging.verify_all(root, cases, directory / "ours")
+        verdicts = {version: answer.result() for version, answer in asked.items()}
     return cases, verdicts, ours
 
 
