@@ -74,24 +74,27 @@ class Judge:
         try:
             prefix = write_case(self.corpus, case, directory)
             known = self.known.get(case["originals"][0])
-            reader, why = verdict(lambda: read_everything(tf, prefix, known), originals)
-            types = types_of(originals[-1])
-            restore, also_why = verdict(lambda: restore_everything(tf, prefix, types), originals)
+            reader, why = verdict(lambda _: read_everything(tf, prefix, known), originals)
+            restore, also_why = verdict(lambda rows: restore_everything(tf, prefix, types_of(rows)), originals)
             return reader, restore, why or also_why
         finally:
             shutil.rmtree(directory)
 
 
 def verdict(read, originals):
-    try:
-        found = read()
-    except Exception as error:
-        return "raises", "{}: {}".format(type(error).__name__, str(error)[:200])
+    """What reading the keys of each original gives: "same" where one of them is what lies there."""
+    said = ("same", "")
     for original in originals:
+        try:
+            found = read(original)
+        except Exception as error:
+            said = ("raises", "{}: {}".format(type(error).__name__, str(error)[:200]))
+            continue
         if found == original:
             return "same", ""
-    changed = [key for key in originals[0] if found.get(key) != originals[0][key]]
-    return "differs", ", ".join(changed)[:200]
+        changed = [key for key in original if found.get(key) != original[key]]
+        said = ("differs", ", ".join(changed)[:200])
+    return said
 
 
 def types_of(rows):
