@@ -12,7 +12,7 @@ help:
 	@echo 'make demo                 a real TensorFlow job loses workers and a checkpoint, and ends with the right weights (ARGS=…)'
 	@echo 'make check                the fast loop: style, types, imports, protos, unit tests'
 	@echo 'make test                 everything: check, integration and end-to-end tests, with the demo'
-	@echo 'make test-full [PART=…]   the long runs (core, hooks, library, loop); writes docs/test-report.md'
+	@echo 'make test-full [PART=…]   the long runs (core, hooks, library, loop, damage, fuzz); writes docs/test-report.md'
 	@echo 'make bench [ARGS=…]       measures what lastgood costs and how fast it recovers; writes docs/benchmarks.md'
 	@echo 'make proto                generated code from protos/'
 	@echo 'make lock [ARGS=--upgrade]  lock files from pyproject.toml and requirements/*.in'

@@ -90,10 +90,13 @@ class BundleCheckpoint(Checkpoint):
             raise ValueError("expected strings or variants, and {} is {}".format(entry.label, entry.dtype))
         if not entry.slices:
             return self._elements_of(entry)
+        # Read before anything of the stated size is made: what was read has that many elements, or is refused.
+        parts = [
+            (part_box(entry, part), self._elements_of(self._entries[part_key(key, part)])) for part in entry.slices
+        ]
         joined = [b""] * entry.elements
         whole = slices.Box((0,) * len(entry.shape), entry.shape)
-        for part, stored in zip(entry.slices, self._parts(entry)):
-            box, found = part_box(entry, part), self._elements_of(stored)
+        for box, found in parts:
             for run in slices.runs(box, whole, box):
                 joined[run.at_in_whole : run.at_in_whole + run.length] = found[
                     run.at_in_part : run.at_in_part + run.length

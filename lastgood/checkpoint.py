@@ -18,6 +18,8 @@ from lastgood.bundle.dtypes import is_opaque
 from lastgood.bundle.graph import ObjectGraph
 from lastgood.bundle.reader import label
 from lastgood.bundle.slices import volume
+from lastgood.errors import BundleError
+from lastgood.reasons import Reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,14 +111,21 @@ class Checkpoint(ABC):
         """The tensor as a numpy array of its shape; a list of its elements, row by row, for strings and variants.
 
         Types that numpy lacks come as `lastgood.values` says: bfloat16 as uint16 and the float8 types as uint8, which
-        `values.to_float32` turns into numbers. Raises ImportError where there is no numpy.
+        `values.to_float32` turns into numbers. Raises ImportError where there is no numpy, and BundleError(UNSUPPORTED)
+        for a shape that numpy does not have: TensorFlow's tensors have up to 254 dimensions.
         """
         tensor = self.tensors[key]
         if is_opaque(tensor.dtype):
             return self.elements(key)
         from lastgood import values
 
-        return values.to_numpy(self.raw(key), tensor.dtype, tensor.shape)
+        flat = values.to_numpy(self.raw(key), tensor.dtype, (tensor.elements,))
+        try:
+            return flat.reshape(tensor.shape)
+        except ValueError as error:
+            what = "{}, of {} dimensions, has a shape that numpy does not have ({}); `values` gives its elements"
+            detail = what.format(tensor.label, len(tensor.shape), error)
+            raise BundleError(Reason.UNSUPPORTED, detail) from error
 
     def values(self, key: bytes) -> List[Any]:
         """The tensor's elements, row by row, as Python's own numbers, strings as bytes. Needs no numpy."""

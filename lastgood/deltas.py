@@ -173,7 +173,7 @@ def _compare_in_numpy(one: bytes, other: bytes, dtype: str, tolerance: Tolerance
     with np.errstate(all="ignore"):
         distance = np.abs(b - a)
         close = finite & (distance <= tolerance.atol + tolerance.rtol * np.abs(a))
-    close |= (a == b) | (np.isnan(a) & np.isnan(b))
+        close |= (a == b) | (np.isnan(a) & np.isnan(b))
     largest, at = None, 0
     if differs.any() and finite.any():
         at = int(np.where(finite, distance, -1.0).argmax())

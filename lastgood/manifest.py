@@ -141,7 +141,7 @@ def manifest_from_json(document: Mapping[str, Any]) -> Manifest:
             ),
             shard_sizes_bytes=tuple(int(size) for size in document["shard_sizes_bytes"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError("not a manifest: {!r} is missing or of the wrong type".format(error)) from error
     stated: Optional[str] = document.get("digest")
     if stated is not None and stated != manifest.digest:

@@ -102,6 +102,7 @@ CHECK = (
 TEST = (
     *CHECK,
     Part("integration", 55, tests=("tests/integration",), processes=2, splits_files=True),
+    Part("damage and any bytes", 45, tests=("tests/damage", "tests/fuzz"), processes=2, splits_files=True),
     Part("end to end, with the demo", 130, tests=("tests/e2e",), processes=2),
 )
 
@@ -109,8 +110,9 @@ TEST = (
 WIDE = {"LASTGOOD_BREADTH": "full"}
 
 #: core: what decides, on thousands of runs with faults by chance, and what reads untrusted bytes, on more of them.
-#: hooks: each hook and each fault of one, in real training. library: every Python, and checkpoints larger than memory
-#: may be. loop: all of it together, twice over.
+#: hooks: each hook and each fault of one, in real training. library: every Python, hundreds of random checkpoints of
+#: each TensorFlow, and one larger than memory may be. loop: all of it together, twice over. damage: tens of thousands of
+#: damaged checkpoints, judged by TensorFlow. fuzz: half an hour of any bytes.
 FULL = (
     Part("core", 300, tests=("tests/unit/core", "tests/unit/lib", "tests/simulation"), processes=2, environment=WIDE),
     Part(
@@ -121,8 +123,10 @@ FULL = (
         splits_files=True,
         environment=WIDE,
     ),
-    Part("library", 120, tests=("tests/integration/library",), processes=2, environment=WIDE),
+    Part("library", 400, tests=("tests/integration/library",), processes=2, environment=WIDE),
     Part("loop", 480, tests=("tests/e2e",), processes=2, repeats=2, environment=WIDE),
+    Part("damage", 900, tests=("tests/damage",), environment=WIDE),
+    Part("fuzz", 2400, tests=("tests/fuzz",), environment=WIDE),
 )
 
 

@@ -15,7 +15,8 @@ def floor_files() -> list[Path]:
     """Every file that has to run on the oldest Python."""
     names = {m for m in modules() if m.startswith(("lastgood.", "lastgood_agent.inject"))} | {"lastgood"}
     names |= reached_from(LAUNCHER)
-    return sorted(modules()[name] for name in names if not name.startswith("lastgood.v1"))
+    own = [modules()[name] for name in names if not name.startswith("lastgood.v1")]
+    return sorted([*own, *(CLONE / "tests" / "tensorflow_side").glob("*.py")])
 
 
 def test_the_linter_is_told_of_every_file_that_has_to_run_on_the_oldest_python() -> None:

@@ -1,0 +1,235 @@
+"""What is fuzzed, and what may come of it: a verdict, or an error of the kind that is documented.
+
+Each target takes any bytes and raises whatever the library should not have raised. It also raises `StrayError` when a
+file outside the input's own directory was opened: names of files are part of what is fuzzed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sealing import seal_checkpoint, seal_index
+
+from lastgood.bundle.contents import read_string_scalar
+from lastgood.bundle.graph import parse_graph
+from lastgood.bundle.reader import parse_bundle, read_bundle
+from lastgood.bundle.shards import Shard
+from lastgood.bundle.snappy import decompress
+from lastgood.bundle.wire import WireError
+from lastgood.checkpoint import Checkpoint, open_checkpoint
+from lastgood.directory import list_checkpoints, read_state_file
+from lastgood.errors import BundleError
+from lastgood.inspect import read_full_names, read_manifest, read_step
+from lastgood.manifest import OBJECT_GRAPH_KEY, manifest_from_json, manifest_to_json
+from lastgood.verify import verify
+
+DATA = Path(__file__).parents[1] / "data"
+REAL = DATA / "checkpoints"
+#: Inputs that something was wrong with once, by target.
+FOUND = DATA / "fuzz"
+
+#: Where files cost no wait for a disk, if there is such a place.
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+NAME, SHARD = "ckpt-1", ".data-00000-of-00001"
+#: Small ones are read thousands of times a minute.
+MAX_SEED_BYTES = 2600
+
+
+class StrayError(Exception):
+    """The library opened a file that is none of the checkpoint's."""
+
+
+# ------------------------------------------------------------------------------------------------------ opened files
+
+
+class _Watch:
+    """Python's own hook on every `open`. It cannot be removed, so it looks only while a directory is set."""
+
+    def __init__(self) -> None:
+        self.directory = ""
+        self.strays: list[str] = []
+        self._is_installed = False
+
+    def install(self) -> None:
+        if not self._is_installed:
+            sys.addaudithook(self._hear)
+            self._is_installed = True
+
+    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open" or not self.directory or isinstance(arguments[0], int):
+            return
+        path = os.path.realpath(os.fsdecode(arguments[0]))  # type: ignore[arg-type]
+        is_import = path.endswith((".py", ".pyc", ".so"))
+        if not is_import and not path.startswith(self.directory + os.sep):
+            self.strays.append(path)
+
+
+_WATCH = _Watch()
+
+
+@contextmanager
+def directory_of_its_own() -> Iterator[Path]:
+    """An empty directory. Raises StrayError when meanwhile anything outside it was opened."""
+    _WATCH.install()
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
+        real = os.path.realpath(directory)
+        _WATCH.strays, _WATCH.directory = [], real
+        try:
+            yield Path(real)
+        finally:
+            _WATCH.directory = ""
+    if _WATCH.strays:
+        raise StrayError(f"opened {_WATCH.strays}")
+
+
+# ----------------------------------------------------------------------------------------------------------- targets
+
+
+def index(data: bytes) -> None:
+    """Any bytes as an index: a bundle or a BundleError."""
+    with suppress(BundleError):
+        parse_bundle(data)
+
+
+def sealed_index(data: bytes) -> None:
+    """The same behind checksums that are right."""
+    index(seal_index(data))
+
+
+def graph(data: bytes) -> None:
+    """Any bytes as an object graph: a graph or a BundleError."""
+    with suppress(BundleError):
+        parse_graph(data).full_names()
+
+
+def snappy(data: bytes) -> None:
+    """Any bytes as a compressed block: bytes or a WireError."""
+    with suppress(WireError):
+        decompress(data)
+
+
+def state_file(data: bytes) -> None:
+    """Any bytes as a state file: what it says, and never an error."""
+    with directory_of_its_own() as directory:
+        (directory / "checkpoint").write_bytes(data)
+        read_state_file(str(directory))
+        list_checkpoints(str(directory))
+
+
+def manifest(data: bytes) -> None:
+    """Any JSON object as a manifest: a manifest that comes back as it went, or a ValueError."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(document, dict):
+        return
+    try:
+        found = manifest_from_json(document)
+    except ValueError:
+        return
+    assert manifest_from_json(manifest_to_json(found)) == found
+
+
+def checkpoint(data: bytes) -> None:
+    """Any bytes as index and data file: a verdict from `verify`, a BundleError or an answer from whatever reads."""
+    index_bytes, shard = split(data)
+    with directory_of_its_own() as directory:
+        prefix = str(directory / NAME)
+        Path(prefix + ".index").write_bytes(index_bytes)
+        Path(prefix + SHARD).write_bytes(shard)
+        is_whole = verify(prefix).is_whole
+        if is_whole:
+            read_manifest(prefix)
+        for read in (read_manifest, read_step, read_full_names, _read_every_value):
+            with suppress(BundleError):
+                read(prefix)
+
+
+def sealed_checkpoint(data: bytes) -> None:
+    """The same with right checksums of blocks and tensors."""
+    index_bytes, shard = split(data)
+    checkpoint(join(*seal_checkpoint(index_bytes, shard)))
+
+
+def _read_every_value(prefix: str) -> None:
+    with open_checkpoint(prefix) as opened:
+        for key in opened.tensors:
+            for read in (_read_raw, Checkpoint.array, Checkpoint.values):
+                with suppress(BundleError):
+                    read(opened, key)
+        opened.graph.full_names()
+
+
+def _read_raw(opened: Checkpoint, key: bytes) -> None:
+    for _ in opened.raw(key):
+        pass
+
+
+def join(index_bytes: bytes, shard: bytes) -> bytes:
+    """A checkpoint of one data file as one input."""
+    return struct.pack("<I", len(index_bytes)) + index_bytes + shard
+
+
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """(index, data file)."""
+    size = int.from_bytes(data[:4], "little") % (len(data) + 1)
+    return data[4 : 4 + size], data[4 + size :]
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "index": index,
+    "sealed_index": sealed_index,
+    "graph": graph,
+    "snappy": snappy,
+    "state_file": state_file,
+    "manifest": manifest,
+    "checkpoint": checkpoint,
+    "sealed_checkpoint": sealed_checkpoint,
+}
+
+# ------------------------------------------------------------------------------------------------------------- seeds
+
+
+def seeds(target: str) -> list[bytes]:
+    """Real inputs of a target, and those that something was once wrong with."""
+    found = [path.read_bytes() for path in sorted((FOUND / target).glob("*"))]
+    prefixes = [str(path)[: -len(".index")] for path in sorted(REAL.glob("tf-*/**/*.index"))]
+    alone = [prefix for prefix in prefixes if os.path.exists(prefix + SHARD)]
+    small = [prefix for prefix in alone if os.path.getsize(prefix + SHARD) < MAX_SEED_BYTES]
+    if target in ("index", "sealed_index"):
+        return found + [Path(prefix + ".index").read_bytes() for prefix in prefixes]
+    if target == "graph":
+        return found + [_graph_bytes(prefix) for prefix in alone]
+    if target == "snappy":
+        return [*found, b"\x05\x10hello", b"\x40\x04ab\xfa\x02\x00", b"\x14\x10abcde\x3a\x05\x00"]
+    if target == "state_file":
+        return found + [path.read_bytes() for path in sorted(REAL.glob("tf-*/**/checkpoint"))]
+    if target == "manifest":
+        return found + [
+            _manifest_bytes(prefix, is_digest_stated) for prefix in alone[:6] for is_digest_stated in (0, 1)
+        ]
+    return found + [join(Path(prefix + ".index").read_bytes(), Path(prefix + SHARD).read_bytes()) for prefix in small]
+
+
+def _manifest_bytes(prefix: str, is_digest_stated: int) -> bytes:
+    """Without a digest, whatever is changed in it leaves a manifest."""
+    document = manifest_to_json(read_manifest(prefix))
+    if not is_digest_stated:
+        del document["digest"]
+    return json.dumps(document).encode()
+
+
+def _graph_bytes(prefix: str) -> bytes:
+    bundle = read_bundle(prefix)
+    entry = bundle.by_key()[OBJECT_GRAPH_KEY]
+    with Shard(prefix, entry.shard_id, bundle.num_shards) as shard:
+        return read_string_scalar(shard, entry, 1 << 20)
