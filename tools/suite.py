@@ -111,8 +111,8 @@ WIDE = {"LASTGOOD_BREADTH": "full"}
 
 #: core: what decides, on thousands of runs with faults by chance, and what reads untrusted bytes, on more of them.
 #: hooks: each hook and each fault of one, in real training. library: every Python, hundreds of random checkpoints of
-#: each TensorFlow, and one larger than memory may be. loop: all of it together, twice over. damage: tens of thousands of
-#: damaged checkpoints, judged by TensorFlow. fuzz: half an hour of any bytes.
+#: each TensorFlow, and one larger than memory may be. loop: all of it together, twice over. damage: damaged checkpoints
+#: by the ten thousand, judged by TensorFlow. fuzz: half an hour of any bytes.
 FULL = (
     Part("core", 300, tests=("tests/unit/core", "tests/unit/lib", "tests/simulation"), processes=2, environment=WIDE),
     Part(
