@@ -44,6 +44,7 @@ BUILT_IN: Dict[str, BuiltIn] = {
     "latest": BuiltIn(
         "lastgood.commands.latest:LATEST", "say which checkpoint TensorFlow would restore, and which it should"
     ),
+    "explain": BuiltIn("lastgood.commands.explain:EXPLAIN", "predict key by key what restoring a checkpoint would do"),
     "show": BuiltIn("lastgood.commands.show:SHOW", "print what a checkpoint holds, as a tree or as JSON"),
     "verify": BuiltIn("lastgood.commands.verify:VERIFY", "read checkpoints' bytes and say whether they are whole"),
 }

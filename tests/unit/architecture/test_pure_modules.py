@@ -33,6 +33,19 @@ def test_whatever_decides_imports_only_what_is_pure_itself() -> None:
     assert strangers == [], "\n".join(map(str, strangers))
 
 
+def test_explaining_a_restore_decides_from_descriptions_alone() -> None:
+    # given
+    deciding = sorted(reached_from(("lastgood.explain",)))
+
+    # when
+    allowed = ALLOWED | {"errno", "struct"} | set(deciding)
+    strangers = [i for module in deciding for i in imports_of(module) if i.imported not in allowed]
+
+    # then
+    assert "lastgood.matching" in deciding
+    assert strangers == [], "\n".join(map(str, strangers))
+
+
 def test_the_modules_that_decide_are_the_ones_that_the_contract_in_pyproject_names() -> None:
     # given
     configuration = tomllib.loads((CLONE / "pyproject.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,91 @@
+"""What `tf.train.Checkpoint.restore` would do, key by key, before it does it; pure: two descriptions in, words out.
+
+`lastgood.matching` says who meets whom, `lastgood.taken` and `lastgood.loose` what becomes of each value; here it is
+put together, with the variables that no object leads to and with notes. Refuses to call a checkpoint whole: no tensor
+is read (`lastgood verify` does). What is likely and not proven is called suspected.
+"""
+
+from collections import Counter
+from typing import List, Tuple
+
+from lastgood.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_of
+from lastgood.loose import judge_loose
+from lastgood.predictions import Explanation, Outcome, Prediction, worst_first
+from lastgood.sides import Sides
+from lastgood.taken import judge_taken
+
+__all__ = ["Explanation", "Outcome", "Prediction", "explain", "explain_nothing", "failed"]
+
+#: Names that a note gives.
+_NAMED = 3
+
+
+def explain(saved: Description, target: Description) -> Explanation:
+    """What restoring the one into the other would do."""
+    if not saved.graph.nodes:
+        reason = "the checkpoint has no object graph: it was written by names, by a `tf.compat.v1.train.Saver`"
+        return failed("", reason, "restore it once with that Saver, and save it with tf.train.Checkpoint")
+    sides = Sides(saved, target)
+    predictions = judge_taken(sides) + judge_loose(sides) + [_outside(one) for one in target.outsiders]
+    return Explanation(worst_first(predictions), _notes(sides))
+
+
+def explain_nothing(target: Description) -> Explanation:
+    """What `restore(None)` does: nothing, as after a `latest_checkpoint` that found nothing."""
+    paths = paths_of(target.graph)
+    reason = "restore(None) restores nothing: `latest_checkpoint` found no checkpoint"
+    fix = "look with `lastgood latest DIR` why there is none before training starts afresh"
+    predictions = [
+        Prediction(
+            label_of(attribute.checkpoint_key),
+            Outcome.LEFT_AT_INITIAL,
+            reason,
+            fix,
+            paths.get(number, ""),
+            attribute.full_name,
+        )
+        for number, node in enumerate(target.graph.nodes)
+        for attribute in node.attributes
+        if not attribute.checkpoint_key.startswith((SAVE_COUNTER + ATTRIBUTES).encode())
+    ]
+    note = (
+        "save_counter starts again at 0, so the next save is number 1, and a CheckpointManager in the same directory "
+        "rotates the older checkpoints away"
+    )
+    return Explanation(worst_first(predictions + [_outside(one) for one in target.outsiders]), (note,))
+
+
+def failed(prefix: str, reason: str, fix: str = "") -> Explanation:
+    """A restore that raises before it reads any value."""
+    return Explanation((Prediction(prefix, Outcome.ERROR, reason, fix),))
+
+
+def _outside(outsider: Outsider) -> Prediction:
+    if outsider.is_inside:
+        reason = "{}: TensorFlow does not look there, so it is neither saved nor restored".format(outsider.where)
+        fix = "keep it in an attribute of its own, or in a tuple"
+        return Prediction(outsider.path, Outcome.NOT_SAVED, reason, fix, name=outsider.name)
+    reason = "{}: the checkpoint object does not lead to it, though it leads to one just like it".format(outsider.where)
+    fix = "make the checkpoint object of the objects that are trained, after they were built anew"
+    return Prediction(outsider.path, Outcome.LEFT_AT_INITIAL, reason, fix, name=outsider.name, is_suspected=True)
+
+
+def _notes(sides: Sides) -> Tuple[str, ...]:
+    notes: List[str] = []
+    for one in sides.counts:
+        if sides.target.traits_of(one.parent).is_optimizer or sides.is_below_optimizer(one.parent):
+            continue
+        hint = ": if the odd one is not the last, those behind it get their neighbours' values"
+        notes.append(one.sentence + (hint if one.is_ordered else ""))
+    names = Counter(name for name in sides.live_names.values() if name)
+    shared = sorted(name for name, count in names.items() if count > 1)
+    if shared:
+        named = ", ".join("`{}`".format(name) for name in shared[:_NAMED]) + (", …" if len(shared) > _NAMED else "")
+        notes.append(
+            "several variables are called {}: harmless, a checkpoint knows them by attribute and never by name".format(
+                named
+            )
+        )
+    if sides.target.late and SAVE_COUNTER not in sides.saved.children_of(0):
+        notes.append("the checkpoint has no save_counter (it comes from `write`): the next save is number 1")
+    return tuple(notes)

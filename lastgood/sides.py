@@ -1,0 +1,173 @@
+"""The two sides of a restore, matched, with what the judges look up in them. Decides nothing."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from lastgood.bundle.graph import SlotVariable
+from lastgood.counts import CountDifference, find_count_differences
+from lastgood.described import NEVER_RESTORED, Description, Tensor, label_of, paths_of
+from lastgood.displacement import Holder
+from lastgood.matching import Matching, Meeting, match
+
+#: What is not known of a value that a description lacks.
+UNKNOWN = Tensor("", None)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One value on its way.
+
+    live: key of the variable; None for a slot variable that is created with it. variable: its node, -1 likewise.
+    is_absent: the program looks in this place for a value under another name.
+    """
+
+    key: bytes
+    live: Optional[bytes]
+    variable: int
+    is_absent: bool = False
+
+
+class Loose(NamedTuple):
+    """A value without a counterpart, and the node that holds it."""
+
+    key: bytes
+    node: int
+
+
+class Top(NamedTuple):
+    """How an unbound object hangs on a bound one: that one, the child's name, and the path from the child on."""
+
+    parent: int
+    child: str
+    rest: str
+
+
+class Sides:
+    """Everything about one restore that can be looked up."""
+
+    def __init__(self, saved: Description, target: Description) -> None:
+        self.saved, self.target = saved, target
+        self.matching: Matching = match(saved, target)
+        self.paths = paths_of(target.graph)
+        self.names = saved.graph.full_names()
+        self.live_names = target.graph.full_names()
+        self.counts: Sequence[CountDifference] = find_count_differences(saved, target, self.matching, self.paths)
+        self.batches = [self._assignments(batch) for batch in self.matching.batches]
+        self.saved_tops = _tops(saved, set(self.matching.bound))
+        self.live_tops = _tops(target, {live for live in self.matching.bound.values() if live is not None})
+
+    def _assignments(self, batch: Sequence[Meeting]) -> List[Assignment]:
+        return [one for meeting in batch for one in self._assignments_of(meeting)]
+
+    def _assignments_of(self, meeting: Meeting) -> List[Assignment]:
+        attributes = self.saved.graph.nodes[meeting.saved].attributes
+        if meeting.live is None:
+            return [Assignment(attribute.checkpoint_key, None, -1) for attribute in attributes]
+        own = self.target.graph.nodes[meeting.live].attributes
+        live = {attribute.name: attribute.checkpoint_key for attribute in own}
+        if own and not self.target.rules.by_attribute and not any(one.name in live for one in attributes):
+            return [Assignment(attributes[0].checkpoint_key, own[0].checkpoint_key, meeting.live, is_absent=True)]
+        return [
+            Assignment(attribute.checkpoint_key, live[attribute.name], meeting.live)
+            for attribute in attributes
+            if attribute.name in live
+        ]
+
+    @cached_property
+    def dropped(self) -> Sequence[Loose]:
+        """Saved values that nothing takes."""
+        return _loose(self.saved, {one.key for batch in self.batches for one in batch})
+
+    @cached_property
+    def left(self) -> Sequence[Loose]:
+        """Values of the program that nothing reaches."""
+        return _loose(self.target, {one.live for batch in self.batches for one in batch})
+
+    def saved_holder(self, key: bytes) -> Holder:
+        """What the checkpoint has under a key."""
+        return Holder(label_of(key), self.names.get(key, ""), self.saved.tensors.get(key, UNKNOWN))
+
+    def live_holder(self, key: bytes) -> Holder:
+        """What the program has under a key."""
+        return Holder(label_of(key), self.live_names.get(key, ""), self.target.tensors.get(key, UNKNOWN))
+
+    def place(self, live: int) -> str:
+        """An object of the program in words."""
+        path = self.paths.get(live, "")
+        return "`{}`".format(path) if path else "the root"
+
+    def is_below_optimizer(self, live: int) -> bool:
+        """Whether it belongs to an optimizer."""
+        parts = self.paths.get(live, "").split("/")
+        return any("/".join(parts[:length]) in self._optimizer_paths for length in range(1, len(parts)))
+
+    @cached_property
+    def _optimizer_paths(self) -> Set[str]:
+        return {self.paths[number] for number, traits in self.target.traits.items() if traits.is_optimizer}
+
+    @cached_property
+    def saved_slots(self) -> Mapping[bytes, Tuple[int, str]]:
+        """By the key of each saved slot variable: its optimizer, and the slot's name."""
+        nodes = self.saved.graph.nodes
+        return {
+            attribute.checkpoint_key: (number, slot.name)
+            for number, node in enumerate(nodes)
+            for slot in node.slot_variables
+            for attribute in nodes[slot.slot_node].attributes
+        }
+
+    @cached_property
+    def live_slots(self) -> Mapping[int, SlotVariable]:
+        """The program's slot variables by their nodes."""
+        return {slot.slot_node: slot for node in self.target.graph.nodes for slot in node.slot_variables}
+
+    @cached_property
+    def saved_of(self) -> Mapping[int, int]:
+        """The first saved object that is bound to each live one."""
+        found: Dict[int, int] = {}
+        for saved, live in self.matching.bound.items():
+            if live is not None:
+                found.setdefault(live, saved)
+        return found
+
+    @cached_property
+    def _counts_by_parent(self) -> Mapping[int, Sequence[CountDifference]]:
+        found: Dict[int, List[CountDifference]] = {}
+        for one in self.counts:
+            found.setdefault(one.parent, []).append(one)
+        return found
+
+    def count_of(self, parent: int, child: str) -> Optional[CountDifference]:
+        """The difference in the number of those children of an object that this one is among."""
+        return next((one for one in self._counts_by_parent.get(parent, ()) if one.covers(child)), None)
+
+    def count_above(self, variable: int) -> Optional[CountDifference]:
+        """The difference in the number of children of an object that leads to this one."""
+        path = self.paths.get(variable, "")
+        return next((one for one in self.counts if path.startswith(one.path + "/" if one.path else "")), None)
+
+
+def _loose(side: Description, assigned: "Set[Optional[bytes]] | Set[bytes]") -> List[Loose]:
+    return [
+        Loose(attribute.checkpoint_key, number)
+        for number, node in enumerate(side.graph.nodes)
+        for attribute in node.attributes
+        if attribute.checkpoint_key not in assigned and attribute.name not in NEVER_RESTORED
+    ]
+
+
+def _tops(side: Description, bound: Set[int]) -> Mapping[int, Top]:
+    tops: Dict[int, Top] = {}
+    queue: List[int] = []
+    for number in sorted(bound):
+        for name, child in side.graph.nodes[number].children:
+            if child not in bound and child not in tops:
+                tops[child] = Top(number, name, "")
+                queue.append(child)
+    for number in queue:
+        for name, child in side.graph.nodes[number].children:
+            if child not in bound and child not in tops:
+                tops[child] = tops[number]._replace(rest=tops[number].rest + "/" + name)
+                queue.append(child)
+    return tops

@@ -1,0 +1,195 @@
+"""What becomes of the values that the program takes: restored, wrong, or half restored because one does not fit.
+
+Batch after batch, in the order in which TensorFlow assigns them. Types are noticed when a batch is read, before any of
+it is assigned; shapes when it is the value's turn. The first that does not fit ends the restore.
+"""
+
+from itertools import takewhile
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from lastgood.described import Tensor, label_of
+from lastgood.displacement import MOVED, SHIFTED, SWAPPED, Displacement, Pair, find_displaced
+from lastgood.manifest import Kind
+from lastgood.predictions import FIT, SAME_OPTIMIZER, SAME_ORDER, Outcome, Prediction
+from lastgood.sides import UNKNOWN, Assignment, Sides
+
+_HOW = {
+    SWAPPED: "two values change places",
+    SHIFTED: "the values are shifted along the list",
+    MOVED: "it was another variable's value",
+}
+
+
+class Fault(NamedTuple):
+    """Why a value cannot be assigned. is_early: noticed when the batch is read."""
+
+    reason: str
+    is_early: bool
+
+
+Faults = Mapping[bytes, Fault]
+
+
+def judge_taken(sides: Sides) -> List[Prediction]:
+    """A prediction for every value that meets a variable."""
+    refused = next((slot for slot in sides.matching.lost_slots if slot.is_refused), None)
+    faults = [_faults(sides, batch) for batch in sides.batches]
+    if refused is not None:
+        attributes = sides.saved.graph.nodes[refused.saved].attributes
+        culprit = label_of(attributes[0].checkpoint_key) if attributes else refused.name
+        return [one for batch, found in zip(sides.batches, faults) for one in _after(sides, batch, found, culprit)]
+    raising = next((place for place, found in enumerate(faults) if found), None)
+    if raising is None:
+        return _judge_whole(sides)
+    culprit = next(label_of(one.key) for one in sides.batches[raising] if one.key in faults[raising])
+    predictions: List[Prediction] = []
+    for place, (batch, found) in enumerate(zip(sides.batches, faults)):
+        done = len(batch) if place < raising else _assigned_before(batch, found) if place == raising else 0
+        predictions += [_half(sides, one, culprit) for one in batch[:done]]
+        predictions += _after(sides, batch[done:], found, culprit)
+    return predictions
+
+
+def _assigned_before(batch: Sequence[Assignment], faults: Faults) -> int:
+    if any(fault.is_early for fault in faults.values()):
+        return 0
+    return len(list(takewhile(lambda one: one.key not in faults, batch)))
+
+
+def _half(sides: Sides, one: Assignment, culprit: str) -> Prediction:
+    reason = "it is assigned before restore() raises at `{}`, and keeps that value".format(culprit)
+    fix = "do not go on after the error: make new objects and restore what fits"
+    return _predict(sides, one, Outcome.HALF_RESTORED, reason, fix)
+
+
+def _after(sides: Sides, batch: Sequence[Assignment], faults: Faults, culprit: str) -> List[Prediction]:
+    reason = "restore() raises at `{}` before it comes to this one".format(culprit)
+    fix = "see to `{}` first".format(culprit)
+    return [
+        _predict(sides, one, Outcome.ERROR, faults[one.key].reason, FIT)
+        if one.key in faults
+        else _predict(sides, one, Outcome.LEFT_AT_INITIAL, reason, fix)
+        for one in batch
+    ]
+
+
+def _faults(sides: Sides, batch: Sequence[Assignment]) -> Faults:
+    faults: Dict[bytes, Fault] = {}
+    for one in batch:
+        value = sides.saved.tensors.get(one.key)
+        variable = sides.target.tensors.get(one.live) if one.live is not None else None
+        if one.is_absent:
+            faults[one.key] = Fault("a value of another kind was saved here, and restore() raises NotFoundError", True)
+        elif value is None or variable is None:
+            continue
+        elif value.dtype != variable.dtype:
+            faults[one.key] = Fault("{} was saved, and here it is {}".format(value.dtype, variable.dtype), True)
+        elif not variable.takes(value):
+            faults[one.key] = Fault(_wrong_shape(sides, one, value, variable), False)
+    return faults
+
+
+def _wrong_shape(sides: Sides, one: Assignment, value: Tensor, variable: Tensor) -> str:
+    shapes = "the shape {} was saved, and here it is {}".format(list(value.shape or ()), list(variable.shape or ()))
+    difference = sides.count_above(one.variable)
+    return "{} ({})".format(shapes, difference.sentence) if difference is not None else shapes
+
+
+def _judge_whole(sides: Sides) -> List[Prediction]:
+    """Nothing raises: what is left to be seen is whether each value comes where it belongs."""
+    displaced = _displaced(sides)
+    return [_judge(sides, one, displaced.get(one.key)) for batch in sides.batches for one in batch]
+
+
+def _displaced(sides: Sides) -> Mapping[bytes, Displacement]:
+    pairs: List[Pair] = []
+    keys: List[bytes] = []
+    for batch in sides.batches:
+        for one in batch:
+            if one.live is not None:
+                keys.append(one.key)
+                pairs.append(Pair(sides.saved_holder(one.key), sides.live_holder(one.live)))
+    dropped = [sides.saved_holder(loose.key) for loose in sides.dropped]
+    left = [sides.live_holder(loose.key) for loose in sides.left]
+    return {keys[number]: found for number, found in find_displaced(pairs, dropped, left).items()}
+
+
+def _judge(sides: Sides, one: Assignment, displacement: Optional[Displacement]) -> Prediction:
+    if displacement is not None:
+        reason = "{}: {}".format(_HOW[displacement.how], displacement.evidence)
+        return _predict(sides, one, Outcome.WRONG_VALUE, reason, SAME_ORDER, not displacement.is_certain)
+    if one.live is None:
+        return _judge_created(sides, one)
+    other = _other_optimizer(sides, one, one.live)
+    if other:
+        return _predict(sides, one, Outcome.WRONG_VALUE, other, SAME_OPTIMIZER, is_suspected=True)
+    return _judge_kind(sides, one, one.live)
+
+
+def _judge_kind(sides: Sides, one: Assignment, live: bytes) -> Prediction:
+    kind = sides.target.tensors.get(live, UNKNOWN).kind
+    if kind is Kind.UNKNOWN:
+        kind = sides.saved.tensors.get(one.key, UNKNOWN).kind
+    if kind is Kind.AGGREGATED_SUM and sides.target.replicas > 1:
+        reason = "saved as the sum over all replicas, restored on each as saved / {}".format(sides.target.replicas)
+        return _predict(sides, one, Outcome.RESTORED, reason)
+    if kind is Kind.PER_WORKER and sides.target.is_foreign:
+        reason = "each worker has its own, the checkpoint holds the chief's, and this is another worker"
+        fix = "set it again after the restore, or save it per worker"
+        return _predict(sides, one, Outcome.TAKEN_FROM_CHIEF, reason, fix)
+    name, own = sides.names.get(one.key, ""), sides.live_names.get(live, "")
+    if name and own and name != own:
+        reason = "found under the same path; that `{}` is called `{}` here is harmless".format(name, own)
+        return _predict(sides, one, Outcome.RESTORED, reason)
+    return _predict(sides, one, Outcome.RESTORED, "found under the same path")
+
+
+def _judge_created(sides: Sides, one: Assignment) -> Prediction:
+    """A slot variable that TensorFlow creates; in an optimizer that already has others, nobody will read it."""
+    optimizer, name = sides.saved_slots[one.key]
+    live = sides.matching.bound.get(optimizer)
+    known = _slot_names(sides, live)
+    if live is not None and known and name not in known:
+        reason = "{} keeps {}, and no `{}`: TensorFlow creates it, and nobody reads it".format(
+            sides.target.traits_of(live).class_name or "the optimizer",
+            ", ".join("`{}`".format(one) for one in known),
+            name,
+        )
+        return _predict(sides, one, Outcome.DROPPED, reason, SAME_OPTIMIZER)
+    return _predict(sides, one, Outcome.RESTORED, "the optimizer creates this slot variable with the saved value")
+
+
+def _slot_names(sides: Sides, optimizer: Optional[int]) -> Sequence[str]:
+    if optimizer is None:
+        return ()
+    return sorted({slot.name for slot in sides.target.graph.nodes[optimizer].slot_variables})
+
+
+def _other_optimizer(sides: Sides, one: Assignment, live: bytes) -> str:
+    """Why a value of an optimizer does not fit, where the names say that it is another class's or another place's."""
+    name, own = sides.names.get(one.key, ""), sides.live_names.get(live, "")
+    mine, other = own.partition("/"), name.partition("/")
+    is_state = sides.target.tensors.get(live, UNKNOWN).elements > 1
+    if not (is_state and mine[1] and other[1] and sides.is_below_optimizer(one.variable)):
+        return ""
+    if _class_of(other[0]) != _class_of(mine[0]):
+        return "it was saved by the optimizer `{}` as `{}`, and here it is `{}`".format(other[0], name, own)
+    parent, _, place = sides.paths.get(one.variable, "").rpartition("/")
+    difference = next((count for count in sides.counts if count.path == parent and count.covers(place)), None)
+    if difference is not None and mine[2] != other[2]:
+        return "{}; this value was `{}` there, and is `{}` here".format(difference.sentence, name, own)
+    return ""
+
+
+def _class_of(name: str) -> str:
+    """The class in an optimizer's name: lower case, without the number that Keras gave out."""
+    stem, _, number = name.rpartition("_")
+    return (stem if stem and number.isdigit() else name).lower().replace("_", "")
+
+
+def _predict(
+    sides: Sides, one: Assignment, outcome: Outcome, reason: str, fix: str = "", is_suspected: bool = False
+) -> Prediction:
+    name = sides.live_names.get(one.live, "") if one.live is not None else ""
+    variable = sides.paths.get(one.variable, "")
+    return Prediction(label_of(one.key), outcome, reason, fix, variable, name, is_suspected)

@@ -1,0 +1,455 @@
+"""What a restore would do, decided from two descriptions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from zlib import crc32
+
+import bundle_builder as build
+import jsonschema
+import pytest
+from descriptions import Variable, describe, tensor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood.cli import main
+from lastgood.described import Outsider, Slots, Traits, describe_checkpoint, rules_of
+from lastgood.explain import Outcome, Prediction, explain, explain_nothing
+from lastgood.manifest import Kind
+from lastgood.saved_side import describe_saved
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "explain.schema.json").read_text())
+
+
+def outcomes(saved, target):
+    return {one.key: one.outcome for one in explain(saved, target).predictions}
+
+
+def only(saved, target, key):
+    return next(one for one in explain(saved, target).predictions if one.key == key)
+
+
+# --------------------------------------------------------------------------------------------------------- any graph
+
+
+@st.composite
+def trees(draw, depth=3):
+    """Nested dicts of variables, some of which stand at several places; their names and values are all different."""
+    pool: list[Variable] = []
+
+    def variable():
+        if pool and draw(st.booleans()) and draw(st.booleans()):
+            return draw(st.sampled_from(pool))
+        number = len(pool)
+        pool.append(Variable(f"v{number}x", tensor((draw(st.integers(4, 6)),), crc=number + 1)))
+        return pool[-1]
+
+    def tree(level):
+        names = draw(st.lists(st.sampled_from(["a", "b", "0", "1", "2", "d.e", "f/g"]), unique=True, max_size=3))
+        return {name: tree(level - 1) if level and draw(st.booleans()) else variable() for name in names}
+
+    return tree(depth)
+
+
+@given(trees())
+def test_a_checkpoint_restored_into_what_saved_it_is_restored_everywhere(tree):
+    # given
+    description = describe(tree)
+
+    # when
+    explanation = explain(description, description)
+
+    # then
+    assert {one.outcome for one in explanation.predictions} <= {Outcome.RESTORED}
+    assert len(explanation.predictions) == len(description.tensors)
+    assert explanation.is_good
+
+
+def named_apart(tree, path=()):
+    """The same tree with a name and a value of its own for each variable."""
+    return {
+        name: named_apart(child, (*path, name))
+        if isinstance(child, dict)
+        else Variable("x".join((*path, name)), tensor((4,), crc=crc32("/".join((*path, name)).encode())))
+        for name, child in tree.items()
+    }
+
+
+@given(trees(), st.data())
+def test_a_child_that_is_dropped_changes_the_predictions_below_it_and_no_other(tree, data):
+    # given
+    tree = named_apart(tree)
+    if not tree:
+        return
+    gone = data.draw(st.sampled_from(sorted(tree)))
+    saved, target = describe(tree), describe({name: child for name, child in tree.items() if name != gone})
+
+    # when
+    before, after = outcomes(saved, saved), outcomes(saved, target)
+
+    # then
+    below = {key for key in before if key == escaped(gone) or key.startswith(escaped(gone) + "/")}
+    assert {key for key in before if before[key] != after[key]} == below
+    assert {after[key] for key in below} <= {Outcome.DROPPED}
+
+
+@given(trees(), st.data())
+def test_a_child_that_is_renamed_changes_the_predictions_below_it_and_no_other(tree, data):
+    # given
+    tree = named_apart(tree)
+    if not tree:
+        return
+    old = data.draw(st.sampled_from(sorted(tree)))
+    renamed = {("renamed" if name == old else name): child for name, child in tree.items()}
+    saved, target = describe(tree), describe(renamed)
+
+    # when
+    before, after = outcomes(saved, saved), outcomes(saved, target)
+
+    # then
+    below = {key for key in before if key == escaped(old) or key.startswith(escaped(old) + "/")}
+    new = {key for key in after if key == "renamed" or key.startswith("renamed/")}
+    assert {key for key in before if before[key] != after[key]} == below
+    assert {after[key] for key in below} <= {Outcome.DROPPED}
+    assert {after[key] for key in new} <= {Outcome.LEFT_AT_INITIAL}
+    assert len(new) == len(below)
+
+
+def escaped(name):
+    return name.replace(".", "..").replace("/", ".S")
+
+
+# ----------------------------------------------------------------------------------------------------------- matching
+
+
+def test_a_saved_object_at_two_places_goes_to_the_one_that_is_met_first():
+    # given
+    shared = Variable("w")
+    saved = describe({"x": shared, "y": shared})
+
+    # when
+    found = explain(saved, describe({"x": Variable("w"), "y": Variable("v")}))
+
+    # then
+    assert {one.key: one.outcome for one in found.predictions} == {
+        "y": Outcome.LEFT_AT_INITIAL,
+        "x": Outcome.RESTORED,
+    }
+    assert found.predictions[0].reason == "the checkpoint has one object for this and for `x`, and restores it there"
+
+
+def test_slot_variables_go_by_optimizer_variable_and_name_whatever_their_order():
+    # given
+    def make(order, traits):
+        slots = {"opt": {name: {"m": Variable(f"opt/{name}/m")} for name in order}}
+        return describe(
+            {"a": Variable("a"), "b": Variable("b"), "opt": {"iter": Variable("opt/iter")}}, slots, traits=traits
+        )
+
+    traits = {3: Traits(slots=Slots.TAKES, is_optimizer=True)}
+
+    # when
+    found = explain(make("ab", {}), make("ba", traits))
+
+    # then
+    assert found.is_good
+    assert found.counts() == {Outcome.RESTORED: 5}
+
+
+def test_slot_variables_that_are_not_there_yet_are_created_and_an_optimizer_without_any_drops_or_refuses_them():
+    # given
+    tree = {"a": Variable("a"), "opt": {"iter": Variable("opt/iter")}}
+    saved = describe(tree, {"opt": {"a": {"m": Variable("opt/a/m")}}})
+    key = "a/.OPTIMIZER_SLOT/opt/m"
+
+    def restored_into(slots):
+        return only(saved, describe(tree, traits={2: Traits("Optimizer", slots)}), key)
+
+    # then
+    assert restored_into(Slots.TAKES).outcome is Outcome.RESTORED
+    assert restored_into(Slots.IGNORES) == Prediction(
+        key,
+        Outcome.DROPPED,
+        "`Optimizer` takes no slot variable `m`",
+        "restore with the optimizer that was saved, or leave it out of the checkpoint object",
+    )
+    assert restored_into(Slots.REFUSES).outcome is Outcome.ERROR
+
+
+def test_what_an_unbuilt_object_lacks_is_deferred_and_what_a_built_one_lacks_is_dropped():
+    # given
+    saved = describe({"net": {"w": Variable("w")}})
+
+    # when
+    unbuilt = explain(saved, describe({"net": {}}, traits={1: Traits(is_unbuilt=True)}))
+    built = explain(saved, describe({"net": {"v": Variable("v", tensor((9,)))}}))
+
+    # then
+    assert {one.key: one.outcome for one in unbuilt.predictions} == {"net/w": Outcome.DEFERRED}
+    assert unbuilt.is_good
+    assert {one.key: one.outcome for one in built.predictions} == {
+        "net/v": Outcome.LEFT_AT_INITIAL,
+        "net/w": Outcome.DROPPED,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+
+def test_a_shape_that_does_not_fit_leaves_what_comes_before_it_assigned_and_the_rest_untouched():
+    # given
+    saved = describe({name: Variable(name) for name in "abc"})
+    target = describe({"a": Variable("a"), "b": Variable("b", tensor((5,))), "c": Variable("c")})
+
+    # then
+    assert outcomes(saved, target) == {
+        "b": Outcome.ERROR,
+        "a": Outcome.HALF_RESTORED,
+        "c": Outcome.LEFT_AT_INITIAL,
+    }
+
+
+def test_a_type_that_does_not_fit_is_noticed_before_anything_is_assigned():
+    # given
+    saved = describe({name: Variable(name) for name in "ab"})
+    target = describe({"a": Variable("a"), "b": Variable("b", tensor(dtype="float64"))})
+
+    # then
+    assert outcomes(saved, target) == {"b": Outcome.ERROR, "a": Outcome.LEFT_AT_INITIAL}
+
+
+def test_a_shape_that_a_variable_leaves_open_fits():
+    # given
+    saved = describe({"a": Variable("a", tensor((3, 4))), "b": Variable("b")})
+
+    # then
+    assert explain(saved, describe({"a": Variable("a", tensor((-1, 4))), "b": Variable("b", tensor(None))})).is_good
+
+
+def test_up_to_tensorflow_2_8_slots_are_assigned_before_a_shape_raises():
+    # given
+    def make(shape, **more):
+        tree = {"a": Variable("a", tensor(shape)), "opt": {"iter": Variable("i", tensor(()))}}
+        slots = {"opt": {"a": {"m": Variable("m")}}}
+        return describe(tree, slots, traits={2: Traits(slots=Slots.TAKES)}, **more)
+
+    # when
+    old, new = (
+        only(make((4,)), make((5,), rules=rules_of(version)), "a/.OPTIMIZER_SLOT/opt/m").outcome
+        for version in ("2.4.4", "2.21.0")
+    )
+
+    # then: the newer ones assign in the order of the keys
+    assert (old, new) == (Outcome.HALF_RESTORED, Outcome.LEFT_AT_INITIAL)
+
+
+# -------------------------------------------------------------------------------------------------- in the wrong place
+
+
+def swapped(first="a", second="b", crcs=(None, None, None, None)):
+    saved = describe({"l": {"0": Variable(first, tensor(crc=crcs[0])), "1": Variable(second, tensor(crc=crcs[1]))}})
+    live = describe({"l": {"0": Variable(second, tensor(crc=crcs[2])), "1": Variable(first, tensor(crc=crcs[3]))}})
+    return explain(saved, live).predictions
+
+
+def test_a_swap_is_suspected_by_names_and_certain_by_values():
+    # given
+    by_name, by_value = swapped(), swapped("", "", (1, 2, 2, 1))
+
+    # then
+    assert [(one.outcome, one.is_suspected) for one in by_name] == [(Outcome.WRONG_VALUE, True)] * 2
+    assert [(one.outcome, one.is_suspected) for one in by_value] == [(Outcome.WRONG_VALUE, False)] * 2
+    assert by_value[0].reason == "two values change places: the value saved here is the one that `l/1` holds now"
+
+
+def test_equal_values_outweigh_names():
+    assert {one.outcome for one in swapped("a", "b", (1, 2, 1, 2))} == {Outcome.RESTORED}
+
+
+def test_values_that_occur_twice_prove_nothing():
+    assert {one.outcome for one in swapped("", "", (1, 1, 1, 1))} == {Outcome.RESTORED}
+
+
+def layers(names, number=0):
+    return describe(
+        {"net": {f"layer-{place}": {"kernel": Variable(f"{name}/kernel")} for place, name in enumerate(names)}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("saved", "live", "is_good"),
+    [
+        (["dense", "dense_1"], ["dense_2", "dense_3"], True),
+        (["dense", "dense_1"], ["dense_1", "dense_2"], True),
+        (["dense", "dense_1", "dense_2"], ["dense", "dense_2", "dense_5"], True),
+        (["dense", "dense_1"], ["dense_1", "dense"], False),
+        (["first", "second"], ["second", "first"], False),
+        (["first", "second"], ["third", "fourth"], True),
+        (["m/first", "m/second"], ["m_1/second", "m_1/first"], False),
+        (["m/first", "m/second"], ["m_1/first", "m_1/second"], True),
+    ],
+)
+def test_names_that_keras_numbered_on_are_no_swap(saved, live, is_good):
+    assert explain(layers(saved), layers(live)).is_good == is_good
+
+
+def test_layers_that_are_missing_in_front_are_a_shift_though_keras_numbered_them():
+    # given
+    found = explain(layers(["dense", "dense_1", "dense_2"]), layers(["dense_1", "dense_2"]))
+
+    # then
+    assert [one.outcome for one in found.predictions] == [Outcome.WRONG_VALUE, Outcome.WRONG_VALUE, Outcome.DROPPED]
+    assert found.predictions[0].reason.startswith("the values are shifted along the list")
+    assert found.notes[0].startswith("`net` was saved with 3 layers, the program builds 2")
+
+
+def test_two_models_that_were_made_in_the_other_order_are_no_swap():
+    # given
+    def both(first, second):
+        def model(names):
+            return {f"layer-{place}": {"kernel": Variable(f"{name}/kernel")} for place, name in enumerate(names)}
+
+        return describe({"encoder": model(first), "decoder": model(second)})
+
+    # then
+    assert explain(
+        both(["dense", "dense_1"], ["dense_2", "dense_3"]), both(["dense_2", "dense_3"], ["dense", "dense_1"])
+    ).is_good
+
+
+# ------------------------------------------------------------------------------------------- kinds, and what is outside
+
+
+def test_sums_come_back_in_shares_and_what_is_per_worker_comes_back_as_the_chiefs():
+    # given
+    saved = describe({"total": Variable("total"), "mine": Variable("mine")})
+    target = describe(
+        {
+            "total": Variable("total", tensor(kind=Kind.AGGREGATED_SUM)),
+            "mine": Variable("mine", tensor(kind=Kind.PER_WORKER)),
+        },
+        replicas=4,
+        is_foreign=True,
+    )
+
+    # when
+    found = explain(saved, target)
+
+    # then
+    assert [(one.key, one.outcome) for one in found.predictions] == [
+        ("mine", Outcome.TAKEN_FROM_CHIEF),
+        ("total", Outcome.RESTORED),
+    ]
+    assert found.predictions[1].reason.endswith("restored on each as saved / 4")
+    assert found.is_good
+
+
+def test_kinds_that_only_the_manifest_knows_are_used():
+    # given
+    prefix = build.real_prefixes("tf-2.21.0", "mwms")[0]
+    from lastgood.checkpoint import open_checkpoint
+
+    with open_checkpoint(prefix) as opened:
+        key = next(iter(opened.tensors))
+        description = describe_checkpoint(opened, {key: Kind.AGGREGATED_SUM})
+
+    # then
+    assert description.tensors[key].kind is Kind.AGGREGATED_SUM
+
+
+def test_a_variable_that_is_not_reached_is_not_saved_and_one_like_it_elsewhere_stays_as_it_is():
+    # given
+    held = Outsider("net/kernel", tensor(), "model/hidden/0/kernel", "held in the list `hidden` of `model`", True)
+    twin = Outsider("w", tensor(), "w", "`w` is alive in this process", False)
+    saved = describe({"w": Variable("w")})
+
+    # when
+    found = explain(saved, describe({"w": Variable("w")}, outsiders=(held, twin)))
+
+    # then
+    assert [(one.key, one.outcome, one.is_suspected) for one in found.predictions] == [
+        ("w", Outcome.LEFT_AT_INITIAL, True),
+        ("model/hidden/0/kernel", Outcome.NOT_SAVED, False),
+        ("w", Outcome.RESTORED, False),
+    ]
+
+
+def test_restore_of_none_is_a_fresh_start_for_everything():
+    # when
+    found = explain_nothing(
+        describe({"a": Variable("a"), "save_counter": Variable("save_counter", tensor((), dtype="int64"))})
+    )
+
+    # then
+    assert [(one.key, one.outcome) for one in found.predictions] == [("a", Outcome.LEFT_AT_INITIAL)]
+    assert found.notes[0].startswith("save_counter starts again at 0")
+
+
+# --------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("prefix", build.real_prefixes())
+def test_a_real_checkpoint_explained_against_itself_is_good_and_its_json_keeps_to_the_schema(prefix, capsys):
+    # when
+    status = main(["explain", prefix, "--against", prefix, "--json"])
+
+    # then
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, SCHEMA)
+    assert (status, document["is_good"], set(document["counts"])) == (0, True, {"restored"})
+
+
+def test_a_real_checkpoint_of_keras_2_is_explained_to_keras_3_in_words(capsys):
+    # given
+    old = build.real_prefixes("tf-2.15.1", "keras_adam")[0]
+    new = build.real_prefixes("tf-2.21.0", "keras_adam")[0]
+
+    # when
+    status = main(["explain", old, "--against", new])
+
+    # then
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 1
+    assert any("(Keras 2 calls it `kernel`, Keras 3 `_kernel`)" in line for line in lines)
+    assert lines[-1].startswith("Bad; ")
+    assert main(["explain", old, "--against", new, "--json"]) == 1
+    jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
+
+
+def test_the_name_that_save_was_given_is_no_checkpoint_and_the_newest_that_it_made_is_named(tmp_path, capsys):
+    # given
+    for number in (2, 11):
+        build.write_bundle(tmp_path / f"ckpt-{number}", [build.Tensor(b"a", b"\0" * 4, (1,))])
+    real = build.real_prefixes("tf-2.21.0", "variables")[0]
+
+    # when
+    status = main(["explain", str(tmp_path / "ckpt"), "--against", real])
+
+    # then
+    out = capsys.readouterr().out
+    assert status == 1
+    assert f"restore `{tmp_path}/ckpt-11`, which is what save() returned" in out
+
+
+def test_what_stands_for_the_program_must_be_readable(tmp_path, capsys):
+    # given
+    real = build.real_prefixes("tf-2.21.0", "variables")[0]
+
+    # when
+    status = main(["explain", real, "--against", str(tmp_path / "none")])
+
+    # then
+    assert status == 3
+    assert "none" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_an_object_graph_cannot_be_explained_by_names(tmp_path):
+    # given
+    build.write_bundle(tmp_path / "v1", [build.Tensor(b"a", b"\0" * 4, (1,))])
+
+    # when
+    description = describe_saved(str(tmp_path / "v1"))
+
+    # then
+    assert explain(description, describe({"a": Variable("a")})).predictions[0].outcome is Outcome.ERROR
