@@ -1,0 +1,435 @@
+"""What a live object of TensorFlow would get from a checkpoint, before `restore` is called.
+
+    import lastgood.tf
+    explanation = lastgood.tf.explain(tf.train.Checkpoint(model=model), "ckpts/ckpt-7")
+    print(explanation.is_good, explanation.predictions[0])
+
+The only module of the library that imports TensorFlow, and it does so when it is called. Looks at objects as they are:
+creates, assigns and saves nothing, and starts no collective. Values are compared where they lie in this process. Works
+with TensorFlow 2.4 to 2.21, by what those have in common or by what either has.
+"""
+
+import gc
+from collections import deque
+from dataclasses import replace
+from typing import Any, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+from lastgood import checksum
+from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
+from lastgood.described import (
+    ATTRIBUTES,
+    SAVE_COUNTER,
+    VARIABLE_VALUE,
+    Description,
+    Outsider,
+    Slots,
+    Tensor,
+    Traits,
+    paths_of,
+    rules_of,
+)
+from lastgood.displacement import without_numbers
+from lastgood.explain import Explanation, explain_nothing
+from lastgood.explain import explain as explain_descriptions
+from lastgood.manifest import Kind
+from lastgood.saved_side import describe_saved
+
+_KERAS = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
+_OPTIMIZERS = ("Optimizer", "OptimizerV2", "BaseOptimizer", "_BaseOptimizer", "_OptimizerBase")
+
+#: Checksums in pure Python take 0.1 s per MB: then only small values are compared.
+_SMALL_BYTES = 1 << 16
+
+
+def explain(checkpoint_object: Any, prefix: Optional[str], *, values: bool = True) -> Explanation:
+    """What `checkpoint_object.restore(prefix)` would do.
+
+    checkpoint_object: a `tf.train.Checkpoint`, a `CheckpointManager`, or any other object that can be saved.
+    prefix: as `restore` would be given; None is what `latest_checkpoint` returns where it finds nothing.
+    values: compare the values that variables have now with those that were saved, which proves swaps.
+    Raises BundleError where the files cannot be read.
+    """
+    target = describe(checkpoint_object, values=values)
+    if prefix is None:
+        return explain_nothing(target)
+    saved = describe_saved(prefix)
+    return saved if isinstance(saved, Explanation) else explain_descriptions(saved, target)
+
+
+def describe(checkpoint_object: Any, *, values: bool = False) -> Description:
+    """The description of a live object, as `lastgood.explain` takes it."""
+    import tensorflow as tf
+
+    owner = getattr(checkpoint_object, "checkpoint", None)
+    if type(checkpoint_object).__name__ == "CheckpointManager" and owner is not None:
+        checkpoint_object = owner
+    return _Describer(tf, checkpoint_object, values).run()
+
+
+def unsaved(checkpoint_object: Any) -> Tuple[Outsider, ...]:
+    """The variables of its layers that `checkpoint_object.save()` would leave out, and where they are held."""
+    return tuple(outsider for outsider in describe(checkpoint_object).outsiders if outsider.is_inside)
+
+
+class _Describer:
+    def __init__(self, tf: Any, checkpoint_object: Any, values: bool) -> None:
+        self._tf, self._values = tf, values
+        self._rules = rules_of(tf.__version__)
+        self._is_checkpoint = isinstance(checkpoint_object, tf.train.Checkpoint)
+        self._checkpoint = checkpoint_object
+        saver = getattr(checkpoint_object, "_saver", None) if self._is_checkpoint else None
+        self._view = getattr(saver, "_graph_view", None) or _graph_view(checkpoint_object)
+        self._objects: List[Any] = []
+        self._numbers: Dict[int, int] = {}
+        self._children: List[Tuple[Tuple[str, int], ...]] = []
+        self._tensors: Dict[bytes, Tensor] = {}
+        self._strategy: Any = None
+
+    def run(self) -> Description:
+        """All of it."""
+        self._walk()
+        slots = self._find_slots()
+        late = self._add_save_counter()
+        bare = tuple(Node(children, (), tuple(slots.get(number, ()))) for number, children in enumerate(self._children))
+        paths = paths_of(ObjectGraph(bare))
+        nodes = tuple(
+            replace(node, attributes=self._attributes(live, paths.get(number, "")))
+            for number, (node, live) in enumerate(zip(bare, self._objects))
+        )
+        description = Description(
+            ObjectGraph(nodes),
+            self._tensors,
+            self._traits(nodes),
+            attached=self._attached(),
+            late=late,
+            rules=self._rules,
+            replicas=1 if self._strategy is None else int(self._strategy.num_replicas_in_sync),
+            is_foreign=self._strategy is not None and not self._strategy.extended.should_checkpoint,
+        )
+        return replace(description, outsiders=self._outsiders(description, paths))
+
+    # ------------------------------------------------------------------------------------------------------- the graph
+
+    def _number(self, live: Any) -> int:
+        if id(live) not in self._numbers:
+            self._numbers[id(live)] = len(self._objects)
+            self._objects.append(live)
+            self._children.append(())
+        return self._numbers[id(live)]
+
+    def _walk(self) -> None:
+        list_children = getattr(self._view, "list_children", None) or self._view.list_dependencies
+        self._number(self._view.root)
+        done = 0
+        while done < len(self._objects):
+            children = [(child.name, child.ref) for child in list_children(self._objects[done])]
+            self._children[done] = tuple((name, self._number(live)) for name, live in children)
+            done += 1
+
+    def _find_slots(self) -> Mapping[int, List[SlotVariable]]:
+        found: Dict[int, List[SlotVariable]] = {}
+        for number, optimizer in enumerate(tuple(self._objects)):
+            if "get_slot_names" not in dir(optimizer):
+                continue
+            for name in optimizer.get_slot_names():
+                for original, variable in enumerate(tuple(self._objects)):
+                    slot = _slot(optimizer, variable, name)
+                    if slot is not None:
+                        found.setdefault(number, []).append(SlotVariable(name, original, self._number(slot)))
+        return found
+
+    def _add_save_counter(self) -> Tuple[str, ...]:
+        """`restore` creates it when everything else is done, and gives it its value."""
+        if not self._is_checkpoint or getattr(self._checkpoint, "_save_counter", None) is not None:
+            return ()
+        number = self._number(_SaveCounter())
+        self._children[0] += ((SAVE_COUNTER, number),)
+        return (SAVE_COUNTER,)
+
+    def _attached(self) -> Tuple[str, ...]:
+        attached = getattr(self._view, "attached_dependencies", None) or ()
+        return tuple(child.name for child in attached if child.name != "root")
+
+    # ------------------------------------------------------------------------------------------------------ the values
+
+    def _attributes(self, live: Any, path: str) -> Tuple[Attribute, ...]:
+        if isinstance(live, _SaveCounter):
+            return (self._attribute(VARIABLE_VALUE, SAVE_COUNTER, path, Tensor("int64", ())),)
+        variables = local_replicas(live)
+        if variables:
+            is_nameless = self._rules.slots_at_once and len(variables) > 1  # TensorFlow 2.4 saves no name for it
+            name = "" if is_nameless else str(getattr(live, "_shared_name", "") or "")
+            return (self._attribute(VARIABLE_VALUE, name, path, self._tensor(live, variables)),)
+        return tuple(self._attribute(name, "", path, None) for name in _other_values(live))
+
+    def _attribute(self, name: str, full_name: str, path: str, tensor: Optional[Tensor]) -> Attribute:
+        key = (path + ATTRIBUTES + name).encode("utf-8", "surrogateescape")
+        if tensor is not None:
+            self._tensors[key] = tensor
+        return Attribute(name, full_name, key)
+
+    def _tensor(self, live: Any, variables: Sequence[Any]) -> Tensor:
+        first = variables[0]
+        kind = kind_of(live)
+        strategy = getattr(unwrapped(live), "distribute_strategy", None)
+        self._strategy = strategy if strategy is not None else self._strategy
+        shape = first.shape
+        sizes = None if shape.rank is None else tuple(-1 if size is None else int(size) for size in shape.as_list())
+        is_compared = self._values and kind in (Kind.MIRRORED, Kind.PER_WORKER)
+        return Tensor(first.dtype.base_dtype.name, sizes, self._checksum(first) if is_compared else None, kind)
+
+    def _checksum(self, variable: Any) -> Optional[int]:
+        try:
+            array = variable.numpy()
+        except (RuntimeError, ValueError, NotImplementedError, self._tf.errors.OpError):
+            return None  # not initialised, or its shape is open: there is nothing to compare
+        if not hasattr(array, "tobytes") or array.dtype.kind == "O":
+            return None
+        if array.nbytes > _SMALL_BYTES and not checksum.IS_FAST:
+            return None
+        return checksum.crc32c(array.tobytes())
+
+    # ------------------------------------------------------------------------------------------------------ the traits
+
+    def _traits(self, nodes: Sequence[Node]) -> Mapping[int, Traits]:
+        filled = _with_values_below(nodes)
+        unbuilt = {number for number, live in enumerate(self._objects) if _is_unbuilt_optimizer(live)}
+        unbuilt.update(child for number in tuple(unbuilt) for _, child in nodes[number].children)  # its lists
+        traits: Dict[int, Traits] = {}
+        for number, live in enumerate(self._objects):
+            is_optimizer = _is_optimizer(live)
+            traits[number] = Traits(
+                class_name=type(live).__name__,
+                slots=_slots_of(live),
+                is_unbuilt=number in unbuilt or (not is_optimizer and number not in filled),
+                is_optimizer=is_optimizer,
+                is_layer=_is_keras(live, ("Layer",)),
+            )
+        return traits
+
+    # --------------------------------------------------------------------------------------------------- the outsiders
+
+    def _outsiders(self, description: Description, paths: Mapping[int, str]) -> Tuple[Outsider, ...]:
+        reached: Set[int] = set()
+        for live in self._objects:
+            reached.update(id(one) for one in (live, unwrapped(live), *local_replicas(live)))
+        inside = list(self._unsaved_weights(reached, paths))
+        for weight, _, _ in inside:
+            reached.update(id(one) for one in (weight, unwrapped(weight), *local_replicas(weight)))
+        found = [
+            Outsider(_name(weight), self._outside_tensor(weight), path, where, is_inside=True)
+            for weight, path, where in inside
+        ]
+        return tuple(found) + tuple(self._twins(description, reached))
+
+    def _unsaved_weights(self, reached: Set[int], paths: Mapping[int, str]) -> Iterator[Tuple[Any, str, str]]:
+        """Weights of layers that are restored, which TensorFlow does not find, each with where it is held."""
+        seen: Set[int] = set()
+        owners = [(number, live) for number, live in enumerate(self._objects) if _is_keras(live, ("Layer",))]
+        for number, layer in reversed(owners):  # the innermost owner names it best
+            for weight in getattr(layer, "weights", ()):
+                if id(weight) in seen or id(weight) in reached or id(unwrapped(weight)) in reached:
+                    continue
+                seen.add(id(weight))
+                yield (weight, *_where_held(layer, weight, paths.get(number, "")))
+
+    def _outside_tensor(self, live: Any) -> Tensor:
+        return replace(self._tensor(live, local_replicas(live) or (live,)), crc32c=None)
+
+    def _twins(self, description: Description, reached: Set[int]) -> Iterator[Outsider]:
+        """Variables of this process that nothing restores, each just like one that something restores."""
+        known = {
+            (without_numbers(attribute.full_name), tensor.dtype, tensor.shape)
+            for node in description.graph.nodes
+            for attribute in node.attributes
+            for tensor in [description.tensors.get(attribute.checkpoint_key)]
+            if tensor is not None and tensor.elements > 1 and attribute.full_name
+        }
+        variables, parts = _variables_alive(self._tf)
+        for variable in variables:
+            if id(variable) in reached or id(unwrapped(variable)) in reached or id(variable) in parts:
+                continue
+            tensor = self._outside_tensor(variable)
+            if (without_numbers(_name(variable)), tensor.dtype, tensor.shape) in known:
+                where = "`{}` is alive in this process".format(_name(variable))
+                yield Outsider(_name(variable), tensor, _name(variable), where, is_inside=False)
+
+
+class _SaveCounter:
+    """Stands for the counter that `restore` will create."""
+
+
+def _graph_view(root: Any) -> Any:
+    try:
+        from tensorflow.python.checkpoint.graph_view import ObjectGraphView
+    except ImportError:  # up to 2.8
+        from tensorflow.python.training.tracking.graph_view import ObjectGraphView
+    return ObjectGraphView(root)
+
+
+def _slot(optimizer: Any, variable: Any, name: str) -> Any:
+    try:
+        return optimizer.get_slot(variable, name)
+    except (AttributeError, KeyError):
+        return None
+
+
+def unwrapped(live: Any) -> Any:
+    """TensorFlow's own variable behind Keras' wrappers; anything else as it is."""
+    for _ in range(4):
+        if not type(live).__module__.startswith(_KERAS):
+            break
+        inner = next(
+            (one for name in ("_value", "_variable") for one in [getattr(live, name, None)] if one is not None), None
+        )
+        if inner is None:
+            break
+        live = inner
+    return live
+
+
+def local_replicas(live: Any) -> Tuple[Any, ...]:
+    """The plain variables of this process that hold the value; empty for what is no variable."""
+    live = unwrapped(live)
+    if not hasattr(type(live), "assign"):
+        return ()  # lists have `_values` too
+    values = getattr(live, "_values", None)
+    if isinstance(values, tuple):
+        return values
+    return (live,) if hasattr(live, "handle") else ()
+
+
+def kind_of(live: Any) -> Kind:
+    """How the workers' values of a variable relate, from its synchronization and aggregation."""
+    live = unwrapped(live)
+    if not isinstance(getattr(live, "_values", None), tuple):
+        return Kind.PER_WORKER
+    if getattr(getattr(live, "synchronization", None), "name", "") != "ON_READ":
+        return Kind.MIRRORED
+    aggregation = getattr(getattr(live, "aggregation", None), "name", "")
+    return {"SUM": Kind.AGGREGATED_SUM, "MEAN": Kind.AGGREGATED_MEAN}.get(aggregation, Kind.PER_WORKER)
+
+
+def _name(live: Any) -> str:
+    return str(getattr(live, "_shared_name", "") or getattr(live, "name", ""))
+
+
+def _other_values(live: Any) -> Sequence[str]:
+    """The names under which an object that is no variable saves something: tables, iterators, Python state."""
+    if "Iterator" in type(live).__name__:
+        return ("ITERATOR",)
+    if any(one.__name__ == "PythonState" for one in type(live).__mro__):
+        return ("py_state",)
+    legacy = getattr(live, "_LEGACY_SAVEABLE_NAME", None)
+    if isinstance(legacy, str):
+        return (legacy,)
+    if _overrides(live, "_serialize_to_tensors"):
+        return tuple(live._serialize_to_tensors())
+    if _overrides(live, "_gather_saveables_for_checkpoint"):
+        return tuple(live._gather_saveables_for_checkpoint())
+    return ()
+
+
+def _overrides(live: Any, method: str) -> bool:
+    own = next((one for one in type(live).__mro__ if method in vars(one)), None)
+    return own is not None and own.__name__ != "Trackable" and not own.__module__.startswith(_KERAS)
+
+
+def _is_keras(live: Any, names: Tuple[str, ...]) -> bool:
+    return any(one.__name__ in names and one.__module__.startswith(_KERAS) for one in type(live).__mro__)
+
+
+def _is_optimizer(live: Any) -> bool:
+    return "_create_or_restore_slot_variable" in dir(type(live)) or _is_keras(live, _OPTIMIZERS)
+
+
+def _slots_of(live: Any) -> Slots:
+    if "_create_or_restore_slot_variable" not in dir(type(live)):
+        return Slots.IGNORES
+    return Slots.TAKES if "get_slot_names" in dir(type(live)) else Slots.REFUSES
+
+
+def _is_unbuilt_optimizer(live: Any) -> bool:
+    """Before its first step an optimizer has not made all of its variables."""
+    if not _is_optimizer(live):
+        return False
+    for flag in ("_hypers_created", "built", "_built"):
+        value = getattr(live, flag, None)
+        if isinstance(value, bool):
+            return not value
+    return _slots_of(live) is Slots.REFUSES  # it has no flag before it is built
+
+
+def _with_values_below(nodes: Sequence[Node]) -> Set[int]:
+    """Objects that hold a value, or lead to one that does."""
+    parents: Dict[int, List[int]] = {}
+    for number, node in enumerate(nodes):
+        for _, child in node.children:
+            parents.setdefault(child, []).append(number)
+    filled = {number for number, node in enumerate(nodes) if node.attributes}
+    queue: Deque[int] = deque(filled)
+    while queue:
+        for parent in parents.get(queue.popleft(), ()):
+            if parent not in filled:
+                filled.add(parent)
+                queue.append(parent)
+    return filled
+
+
+def _where_held(layer: Any, weight: Any, path: str) -> Tuple[str, str]:
+    """The attribute of a layer that leads to a weight: as a path, and in words."""
+    for name, value in vars(layer).items():
+        if name.startswith(_INTERNAL):
+            continue
+        kind = "dict" if isinstance(value, dict) else "list" if isinstance(value, (list, set)) else ""
+        trail = _trail(value, weight) if kind else None
+        if trail is not None:
+            owner = "`{}`".format(path) if path else "the root"
+            return "/".join([path or layer.name, name, *trail]), "held in the {} `{}` of {}".format(kind, name, owner)
+    own = str(weight.name).rpartition("/")[2].partition(":")[0]
+    return "/".join([path or layer.name, own]), "held where no attribute of `{}` leads to it".format(path or layer.name)
+
+
+#: Where Keras itself keeps lists of what is tracked by other ways.
+_INTERNAL = ("_self_", "_layers", "_metrics", "_tracker", "_trainable_variables", "_non_trainable", "_tracked")
+
+
+def _trail(value: Any, weight: Any, depth: int = 0) -> Optional[List[str]]:
+    """How a weight is reached from a value, step by step; None where it is not."""
+    if value is weight:
+        return []
+    steps: Iterator[Tuple[Any, Any]] = iter(())
+    if isinstance(value, dict):
+        steps = iter(value.items())
+    elif isinstance(value, (list, tuple, set)):
+        steps = enumerate(value)
+    elif _is_keras(value, ("Layer",)) and any(one is weight for one in value.weights):
+        return [str(weight.name).rpartition("/")[2].partition(":")[0]]
+    for name, inner in steps if depth < 4 else ():
+        trail = _trail(inner, weight, depth + 1)
+        if trail is not None:
+            return [str(name), *trail]
+    return None
+
+
+def _variables_alive(tf: Any) -> Tuple[List[Any], Set[int]]:
+    """Every variable of this process, and the identities of those that are parts of others."""
+    gc.collect()
+    trackable = tf.__internal__.tracking.Trackable if hasattr(tf, "__internal__") else _trackable()
+    is_candidate: Dict[type, bool] = {}
+    found: List[Any] = []
+    parts: Set[int] = set()
+    for live in gc.get_objects():
+        kind = type(live)
+        if kind not in is_candidate:
+            is_candidate[kind] = issubclass(kind, trackable) and hasattr(kind, "assign")
+        if is_candidate[kind] and local_replicas(live):
+            found.append(live)
+            parts.update(id(one) for one in (unwrapped(live), *local_replicas(live)) if one is not live)
+    return found, parts
+
+
+def _trackable() -> Any:
+    from tensorflow.python.training.tracking.base import Trackable
+
+    return Trackable

@@ -1,0 +1,685 @@
+"""Every restore that goes wrong in silence, and some that go right: explained first, then done, then compared.
+
+Run by an interpreter with TensorFlow, with the clone on PYTHONPATH: `python restores.py FOLDER`. Prints one JSON
+document: by scenario what was predicted, what the restore raised, and for each prediction whether it came true.
+Every saved value and every initial value is unlike any other, so that a value's way can be told from the value.
+"""
+
+import json
+import os
+import sys
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import numpy as np
+import tensorflow as tf
+
+import lastgood.tf
+from lastgood.checkpoint import open_checkpoint
+from lastgood.tf import local_replicas
+
+FOLDER = sys.argv[1]
+SCENARIOS = {}
+KERAS3 = hasattr(tf.keras, "version") and tf.keras.version().startswith("3")
+
+
+def scenario(function):
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+class Case:
+    """What a scenario hands over.
+
+    save: the object to save; None: prefix says what is restored. restore: the object to restore into.
+    rightful: by path of a variable the key of the value that it ought to have; "" where none is.
+    later: called after the restore; gives objects that were born then, by path.
+    """
+
+    def __init__(self, save, restore, rightful=None, later=None, prefix=None, trained=(), watch=None):
+        self.save, self.restore, self.rightful, self.later = save, restore, rightful or {}, later
+        self.prefix, self.trained, self.watch = prefix, trained, watch or {}
+
+
+def variable(name, shape=(4,), dtype=tf.float32):
+    return tf.Variable(tf.zeros(shape, dtype), name=name)
+
+
+class Counter:
+    def __init__(self):
+        self.next = 1
+
+    def fill(self, variables):
+        """Gives each variable values that no other has."""
+        for one in variables:
+            first = local_replicas(one)[0]
+            size = int(np.prod(first.shape.as_list() or [1]))
+            values = np.arange(self.next, self.next + size).reshape(first.shape.as_list())
+            self.next += size
+            one.assign(tf.cast(values, first.dtype))
+
+
+def variables_of(checkpoint_object):
+    """Live variables by path."""
+    description = lastgood.tf._Describer(tf, checkpoint_object, False)
+    found = description.run()
+    paths = {}
+    from lastgood.described import paths_of
+
+    for number, path in paths_of(found.graph).items():
+        live = description._objects[number]
+        if local_replicas(live):
+            paths[path] = live
+    return paths
+
+
+def value_of(live):
+    return local_replicas(live)[0].numpy().tolist()
+
+
+# -------------------------------------------------------------------------------- scenarios
+
+
+def checkpoint(**things):
+    return tf.train.Checkpoint(**things)
+
+
+@scenario
+def the_same_again():
+    def make():
+        return checkpoint(net=checkpoint(a=variable("a"), b=[variable("b"), variable("c")]))
+
+    return Case(make(), make())
+
+
+@scenario
+def a_list_in_another_order():
+    """A custom loop's list of variables."""
+    saved = checkpoint(variables=[variable("a"), variable("b"), variable("c", (2,))])
+    live = checkpoint(variables=[variable("b"), variable("a"), variable("c", (2,))])
+    return Case(saved, live, {"variables/0": "variables/1", "variables/1": "variables/0"})
+
+
+@scenario
+def layers_of_a_sequential_change_places():
+    def model(names):
+        made = tf.keras.Sequential([tf.keras.layers.Dense(4, name=name) for name in names])
+        made.build((None, 4))
+        return checkpoint(model=made)
+
+    return Case(model(["first", "second"]), model(["second", "first"]), "swap layers")
+
+
+@scenario
+def equal_names_under_a_name_scope():
+    def make():
+        made = []
+        for _ in range(2):
+            with tf.name_scope("scope"):
+                made.append(variable("w"))
+        return checkpoint(x=made[0], y=made[1])
+
+    return Case(make(), make())
+
+
+@scenario
+def renamed_variables():
+    return Case(checkpoint(x=variable("old")), checkpoint(x=variable("new")))
+
+
+@scenario
+def the_same_model_built_once_more():
+    """Keras numbers its layers on: other names, nothing else."""
+
+    def model():
+        made = tf.keras.Sequential([tf.keras.layers.Dense(4), tf.keras.layers.Dense(4), tf.keras.layers.Dense(4)])
+        made.build((None, 4))
+        return checkpoint(model=made)
+
+    return Case(model(), model())
+
+
+@scenario
+def more_layers_than_saved():
+    return Case(*blocks(2, 3))
+
+
+@scenario
+def fewer_layers_than_saved():
+    return Case(*blocks(3, 2))
+
+
+def blocks(saved, live):
+    def model(count):
+        class Net(tf.Module):
+            def __init__(self):
+                super().__init__()
+                self.blocks = [tf.keras.layers.Dense(4, name="block{}".format(n)) for n in range(count)]
+                for block in self.blocks:
+                    block.build((None, 4))
+
+        return checkpoint(model=Net())
+
+    return model(saved), model(live)
+
+
+@scenario
+def inserted_at_the_front_of_a_list():
+    saved = checkpoint(variables=[variable("a"), variable("b")])
+    live = checkpoint(variables=[variable("new"), variable("a"), variable("b")])
+    return Case(saved, live, {"variables/0": "", "variables/1": "variables/0", "variables/2": "variables/1"})
+
+
+@scenario
+def renamed_attribute():
+    return Case(checkpoint(net=checkpoint(w1=variable("w"))), checkpoint(net=checkpoint(w2=variable("w"))))
+
+
+@scenario
+def dtype_changed():
+    saved = checkpoint(a=variable("a"), b=variable("b"))
+    return Case(saved, checkpoint(a=variable("a"), b=variable("b", dtype=tf.float64)))
+
+
+@scenario
+def shape_changed():
+    saved = checkpoint(a=variable("a"), b=variable("b"), c=variable("c"), d=checkpoint(e=variable("e")))
+    live = checkpoint(a=variable("a"), b=variable("b", (5,)), c=variable("c"), d=checkpoint(e=variable("e")))
+    return Case(saved, live)
+
+
+@scenario
+def two_objects_where_one_was():
+    shared = variable("w")
+    return Case(checkpoint(x=shared, y=shared), checkpoint(x=variable("w"), y=variable("v")))
+
+
+@scenario
+def one_object_where_two_were():
+    shared = variable("w")
+    return Case(checkpoint(x=variable("w"), y=variable("v")), checkpoint(x=shared, y=shared))
+
+
+def trained(optimizer, variables):
+    optimizer.apply_gradients([(tf.ones_like(local_replicas(one)[0]), one) for one in variables])
+    return optimizer
+
+
+def three(keras=True):
+    return [variable("a"), variable("b"), variable("c")]
+
+
+@scenario
+def optimizer_built_in_another_order():
+    def make(order):
+        a, b, c = three()
+        chosen = [{"a": a, "b": b, "c": c}[name] for name in order]
+        optimizer = trained(tf.keras.optimizers.SGD(0.1, momentum=0.9), chosen)
+        return checkpoint(a=a, b=b, c=c, optimizer=optimizer)
+
+    return Case(make("abc"), make("cba"), "by slot")
+
+
+@scenario
+def optimizer_of_another_class():
+    def make(kind):
+        a, b, c = three()
+        return checkpoint(a=a, b=b, c=c, optimizer=trained(kind(), [a, b, c]))
+
+    return Case(make(tf.keras.optimizers.Adam), make(lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9)), "other class")
+
+
+@scenario
+def optimizer_left_out():
+    def make(with_optimizer):
+        a, b, c = three()
+        optimizer = trained(tf.keras.optimizers.Adam(), [a, b, c])
+        return checkpoint(a=a, b=b, c=c, **({"optimizer": optimizer} if with_optimizer else {}))
+
+    return Case(make(True), make(False))
+
+
+@scenario
+def optimizer_not_saved():
+    def make(with_optimizer):
+        a, b, c = three()
+        optimizer = trained(tf.keras.optimizers.Adam(), [a, b, c])
+        return checkpoint(a=a, b=b, c=c, **({"optimizer": optimizer} if with_optimizer else {}))
+
+    return Case(make(False), make(True))
+
+
+@scenario
+def optimizer_not_built_yet():
+    def make(is_built):
+        a, b, c = three()
+        optimizer = tf.keras.optimizers.Adam()
+        if is_built:
+            trained(optimizer, [a, b, c])
+        return checkpoint(a=a, b=b, c=c, optimizer=optimizer)
+
+    live = make(False)
+
+    def later():
+        if hasattr(live.optimizer, "build"):
+            live.optimizer.build([live.a, live.b, live.c])
+        else:
+            live.optimizer._create_all_weights([live.a, live.b, live.c])
+
+    return Case(make(True), live, later=(later, live))
+
+
+class Lazy(tf.Module):
+    """Makes its variable when it is first asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.holder = tf.Module()
+
+    def born(self):
+        self.holder.w = variable("w")
+        return self.holder.w
+
+
+@scenario
+def born_later():
+    saved, live = Lazy(), Lazy()
+    saved.born()
+    made = checkpoint(net=live)
+    return Case(checkpoint(net=saved), made, later=(live.born, made))
+
+
+@scenario
+def born_later_when_the_files_are_gone():
+    saved, live = Lazy(), Lazy()
+    saved.born()
+    made = checkpoint(net=live)
+
+    def later():
+        for name in os.listdir(FOLDER):
+            if name.startswith("born_later_when_the_files_are_gone-"):
+                os.remove(os.path.join(FOLDER, name))
+        live.born()
+
+    return Case(checkpoint(net=saved), made, later=(later, made))
+
+
+@scenario
+def born_later_when_the_prefix_was_written_again():
+    saved, live = Lazy(), Lazy()
+    saved.born()
+    made = checkpoint(net=live)
+    writer = checkpoint(net=saved)
+
+    def later():
+        saved.holder.w.assign([7e6, 7e6, 7e6, 7e6])
+        writer.write(os.path.join(FOLDER, "born_later_when_the_prefix_was_written_again-1"))
+        live.born()
+
+    return Case(writer, made, later=(later, made))
+
+
+def layers_in(container):
+    class Net(tf.keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = tf.keras.layers.Dense(4, name="out")
+            self.hidden = container([tf.keras.layers.Dense(4, name="hidden{}".format(n)) for n in range(2)])
+
+        def call(self, x):
+            for layer in self.hidden.values() if isinstance(self.hidden, dict) else self.hidden:
+                x = layer(x)
+            return self.out(x)
+
+    made = Net()
+    made(tf.zeros((1, 4)))
+    return made
+
+
+@scenario
+def layers_in_a_list():
+    saved, live = layers_in(list), layers_in(list)
+    return Case(checkpoint(model=saved), checkpoint(model=live), trained=saved.weights, watch={"weights": live})
+
+
+@scenario
+def layers_in_a_dict():
+    def container(layers):
+        return {"layer{}".format(n): layer for n, layer in enumerate(layers)}
+
+    saved, live = layers_in(container), layers_in(container)
+    return Case(checkpoint(model=saved), checkpoint(model=live), trained=saved.weights, watch={"weights": live})
+
+
+@scenario
+def layers_in_a_tuple():
+    saved, live = layers_in(tuple), layers_in(tuple)
+    return Case(checkpoint(model=saved), checkpoint(model=live), trained=saved.weights)
+
+
+@scenario
+def a_new_object_is_built():
+    """The checkpoint object holds the old one."""
+    old = tf.keras.Sequential([tf.keras.layers.Dense(4, name="only")])
+    old.build((None, 4))
+    made = checkpoint(model=old)
+    new = tf.keras.Sequential([tf.keras.layers.Dense(4, name="only")])
+    new.build((None, 4))
+    return Case(made, made, watch={"weights": new})
+
+
+@scenario
+def nothing_to_restore():
+    return Case(None, checkpoint(a=variable("a"), b=variable("b")), prefix=(None,))
+
+
+@scenario
+def the_name_that_save_was_given():
+    made = checkpoint(a=variable("a"))
+    path = os.path.join(FOLDER, "given")
+    made.save(path)
+    return Case(None, checkpoint(a=variable("a")), prefix=(path,))
+
+
+@scenario
+def a_root_and_something_attached():
+    def make():
+        net = checkpoint(w=variable("w"))
+        return tf.train.Checkpoint(net, extra=variable("extra"))
+
+    return Case(make(), make())
+
+
+@scenario
+def written_and_not_saved():
+    made = checkpoint(a=variable("a"))
+    path = os.path.join(FOLDER, "written")
+    Counter().fill([made.a])
+    made.write(path)
+    return Case(None, checkpoint(a=variable("a")), prefix=(path,))
+
+
+@scenario
+def sums_over_replicas():
+    devices = tf.config.list_logical_devices("CPU")
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+
+    def make():
+        with strategy.scope():
+            mirrored = tf.Variable(tf.zeros([4]), name="mirrored")
+            total = tf.Variable(
+                tf.zeros([4]),
+                name="total",
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+            )
+        return checkpoint(mirrored=mirrored, total=total)
+
+    return Case(make(), make())
+
+
+def a_table():
+    table = tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, default_value=-1, empty_key=0, deleted_key=-1)
+    table.insert([1, 2], [3, 4])
+    return table
+
+
+@scenario
+def a_table_and_an_iterator():
+    def make():
+        return checkpoint(w=variable("w"), table=a_table(), data=iter(tf.data.Dataset.range(9)))
+
+    return Case(make(), make())
+
+
+@scenario
+def a_table_where_a_variable_is_now():
+    return Case(checkpoint(w=variable("w"), x=a_table()), checkpoint(w=variable("w"), x=variable("x")))
+
+
+@scenario
+def a_variable_where_a_table_is_now():
+    return Case(checkpoint(w=variable("w"), x=variable("x")), checkpoint(w=variable("w"), x=a_table()))
+
+
+# ------------------------------------------------------------ checkpoints of another version
+
+
+def a_layer():
+    layer = tf.keras.layers.Dense(4, name="layer")
+    layer.build((None, 4))
+    return checkpoint(layer=layer)
+
+
+def an_optimizer():
+    a = variable("a")
+    return checkpoint(a=a, optimizer=trained(tf.keras.optimizers.Adam(), [a]))
+
+
+def export():
+    """What another version then restores."""
+    counter = Counter()
+    for name, make in (("layer", a_layer), ("optimizer", an_optimizer)):
+        made = make()
+        counter.fill(variables_of(made).values())
+        made.save(os.path.join(FOLDER, name))
+
+
+def a_layer_of_another_version():
+    return Case(None, a_layer(), prefix=(os.path.join(FOLDER, "layer-1"),))
+
+
+def an_optimizer_of_another_version():
+    prefix = os.path.join(FOLDER, "optimizer-1")
+    return Case(None, an_optimizer(), {"optimizer/_variables/2": ""}, prefix=(prefix,))
+
+
+OTHERS = {"a_layer_of_another_version": a_layer_of_another_version}
+OTHERS["an_optimizer_of_another_version"] = an_optimizer_of_another_version
+
+
+# -------------------------------------------------------------------------------- running
+
+
+def run(name, counter):
+    case = {**SCENARIOS, **OTHERS}[name]()
+    prefix = case.prefix[0] if case.prefix else None
+    misdescribed = []
+    if case.save is not None:
+        counter.fill(variables_of(case.save).values())
+        counter.fill([one for one in case.trained if id(one) not in map(id, variables_of(case.save).values())])
+        described = lastgood.tf.describe(case.save, values=True)
+        prefix = case.save.save(os.path.join(FOLDER, name))
+        misdescribed = differences(described, prefix)
+    if case.restore is not case.save:
+        counter.fill(variables_of(case.restore).values())
+    watched = [weight for model in case.watch.values() for weight in model.weights]
+    live_ids = {id(one) for one in variables_of(case.restore).values()}
+    counter.fill([one for one in watched if id(one) not in live_ids])
+    before = {path: value_of(live) for path, live in variables_of(case.restore).items()}
+    before_watched = {id(one): value_of(one) for one in watched}
+
+    rightful = RIGHTFUL[case.rightful](case) if isinstance(case.rightful, str) else case.rightful
+    if case.restore is not case.save:
+        case.save, case.trained = None, ()  # it was saved by another process
+    explanation = lastgood.tf.explain(case.restore, prefix)
+
+    error = ""
+    status = None
+    try:
+        status = case.restore.restore(prefix)
+    except Exception as raised:
+        error = type(raised).__name__
+    after = {path: value_of(live) for path, live in variables_of(case.restore).items()}
+    saved = saved_values(prefix)
+    born, late_error = {}, ""
+    if case.later is not None:
+        try:
+            case.later[0]()
+        except Exception as raised:
+            late_error = type(raised).__name__
+        born = {p: value_of(live) for p, live in variables_of(case.later[1]).items() if p not in before}
+    unsaved_kept = all(before_watched[id(one)] == value_of(one) for one in watched if id(one) not in live_ids)
+    predictions = [
+        {
+            "key": one.key,
+            "outcome": one.outcome.value,
+            "reason": one.reason,
+            "fix": one.fix,
+            "variable": one.variable,
+            "suspected": one.is_suspected,
+            "came_true": came_true(one, before, after, born, saved, error, rightful, unsaved_kept),
+        }
+        for one in explanation.predictions
+    ]
+    predicted = {path for one in explanation.predictions for path in (one.variable, one.key)}
+    del status
+    return {
+        "good": explanation.is_good,
+        "misdescribed": misdescribed,
+        "notes": list(explanation.notes),
+        "error": error,
+        "late_error": late_error,
+        "born": {path: {"value": value, "saved": saved.get(path)} for path, value in born.items()},
+        "predictions": predictions,
+        "unpredicted": sorted(set(after) - predicted - {"save_counter"}),
+    }
+
+
+def saved_values(prefix):
+    from lastgood.described import label_of
+
+    if prefix is None or not os.path.exists(prefix + ".index"):
+        return {}
+    reader = tf.train.load_checkpoint(prefix)
+    with open_checkpoint(prefix) as opened:
+        return {
+            label_of(key): reader.get_tensor(key.decode()).tolist()
+            for key, tensor in opened.tensors.items()
+            if tensor.dtype not in ("string", "variant")
+        }
+
+
+def differences(described, prefix):
+    """Where the description of a live object is not what its save then writes."""
+    names = described.graph.full_names()
+    with open_checkpoint(prefix) as opened:
+        saved = {
+            key.decode(): (tensor.dtype, tensor.shape, tensor.crc32c, tensor.full_name)
+            for key, tensor in opened.tensors.items()
+            if key.endswith(b"VARIABLE_VALUE") and not key.startswith(b"save_counter/")
+        }
+        sums = {key for key, tensor in described.tensors.items() if tensor.kind.value.startswith("aggregated")}
+        live = {
+            key.decode(): (
+                tensor.dtype,
+                tensor.shape,
+                opened.tensors[key].crc32c if key in sums else tensor.crc32c,
+                names.get(key, ""),
+            )
+            for key, tensor in described.tensors.items()
+            if not key.startswith(b"save_counter/")
+        }
+    return sorted(
+        "{}: {} {}".format(key, saved.get(key), live.get(key))
+        for key in set(saved) | set(live)
+        if saved.get(key) != live.get(key)
+    )
+
+
+def came_true(one, before, after, born, saved, error, rightful, unsaved_kept):
+    outcome, path = one.outcome.value, one.variable
+    if outcome == "error":
+        return bool(error)
+    if outcome == "not_saved" or (outcome == "left_at_initial" and not path):
+        return unsaved_kept
+    if outcome == "deferred":
+        return one.key not in after
+    if outcome == "left_at_initial":
+        return before.get(path) == after.get(path)
+    if one.key not in saved:  # a table, an iterator: nothing raised, and nothing else took it
+        return not error and before.get(path) == after.get(path)
+    if outcome == "dropped":
+        is_unread_slot = "nobody reads it" in one.reason and after[one.key] == saved[one.key]
+        held = [value for value in list(after.values()) + list(born.values()) if is_distinct(value)]
+        return is_unread_slot or saved[one.key] not in held
+    if not path:  # a slot variable that is created
+        return after[one.key] == saved[one.key]
+    is_taken = after[path] == saved[one.key] or (
+        one.reason.startswith("saved as the sum") and after[path] == [value / 2 for value in saved[one.key]]
+    )
+    is_right = rightful.get(path, one.key) == one.key
+    return is_taken and is_right == (outcome != "wrong_value")
+
+
+def is_distinct(value):
+    return isinstance(value, list) and len(value) > 1
+
+
+def swapped_layers(case):
+    found = {}
+    for path in variables_of(case.restore):
+        for one, other in (
+            ("layer-0", "layer-1"),
+            ("layer_with_weights-0", "layer_with_weights-1"),
+            ("_operations/1", "_operations/2"),
+        ):
+            for this, that in ((one, other), (other, one)):
+                if "/" + this + "/" in path:
+                    found[path] = path.replace("/" + this + "/", "/" + that + "/")
+    return found
+
+
+def by_slot(case):
+    """Where the momentum of each variable was saved: by the names of the optimizer's own variables."""
+
+    def names(made):
+        return {
+            path: lastgood.tf._name(live) for path, live in variables_of(made).items() if path.startswith("optimizer/")
+        }
+
+    def plain(name):
+        return "/".join(part for part in name.split("/"))
+
+    saved = {}
+    for path, name in names(case.save).items():
+        saved.setdefault(strip(plain(name)), path)
+    found = {}
+    for path, name in names(case.restore).items():
+        if strip(plain(name)) in saved:
+            key = saved[strip(plain(name))]
+            if path.split("/")[-1].isdigit():
+                found[path] = key
+    return found
+
+
+def strip(name):
+    """The name without the optimizer's own number."""
+    import re
+
+    return re.sub(r"^(SGD|sgd|Adam|adam)(_\d+)?", "", name)
+
+
+def other_class(case):
+    """Nothing of an Adam's state is a momentum of SGD."""
+    return {path: "" for path in variables_of(case.restore) if "_variables/" in path or "omentum" in path}
+
+
+RIGHTFUL = {"swap layers": swapped_layers, "by slot": by_slot, "other class": other_class}
+
+
+def main():
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    make = getattr(tf.config, "LogicalDeviceConfiguration", None) or tf.config.experimental.VirtualDeviceConfiguration
+    tf.config.set_logical_device_configuration(cpu, [make(), make()])
+    if sys.argv[2:] == ["export"]:
+        return export()
+    counter = Counter()
+    counter.next = 1 << 16  # what was exported has the numbers below
+    wanted = sys.argv[2:] or list(SCENARIOS)
+    print(json.dumps({"version": tf.__version__, "scenarios": {name: run(name, counter) for name in wanted}}))
+    return None
+
+
+if __name__ == "__main__":
+    main()
