@@ -41,10 +41,10 @@ class BuiltIn(NamedTuple):
 #: By name. Each summary stands here too, so that `--help` imports none of them; a test keeps the two equal.
 BUILT_IN: Dict[str, BuiltIn] = {
     "diff": BuiltIn("lastgood.commands.diff:DIFF", "say in words what changed between two checkpoints"),
+    "explain": BuiltIn("lastgood.commands.explain:EXPLAIN", "predict key by key what restoring a checkpoint would do"),
     "latest": BuiltIn(
         "lastgood.commands.latest:LATEST", "say which checkpoint TensorFlow would restore, and which it should"
     ),
-    "explain": BuiltIn("lastgood.commands.explain:EXPLAIN", "predict key by key what restoring a checkpoint would do"),
     "show": BuiltIn("lastgood.commands.show:SHOW", "print what a checkpoint holds, as a tree or as JSON"),
     "verify": BuiltIn("lastgood.commands.verify:VERIFY", "read checkpoints' bytes and say whether they are whole"),
 }

@@ -129,7 +129,7 @@ class Description:
     traits: by node; a node that is missing has nothing remarkable.
     attached: children of the root that TensorFlow restores after all others, by name (`Checkpoint(root, x=...)`).
     late: children of the root that restore() itself creates at the end (`save_counter`).
-    replicas: over how many a sum is spread. is_foreign: this is a worker and not the chief.
+    replicas: over how many a sum is spread; 0: unknown. is_foreign: this is a worker and not the chief.
     """
 
     graph: ObjectGraph
@@ -168,7 +168,7 @@ def describe_checkpoint(checkpoint: "Checkpoint", kinds: Optional[Mapping[bytes,
         names = {name for name, _ in node.children}
         if number not in traits and names & {"_iterations", "iter"} and names & {"_learning_rate", "learning_rate"}:
             traits[number] = Traits(is_optimizer=True)
-    return Description(graph, tensors, traits)
+    return Description(graph, tensors, traits, replicas=0)
 
 
 def paths_of(graph: ObjectGraph) -> Mapping[int, str]:

@@ -5,14 +5,16 @@ Reads the index and the object graph, and no other tensor. Refuses to guess wher
 
 import os
 import re
-from typing import Union
+from typing import Mapping, Union
 
 from lastgood.checkpoint import BUNDLE, open_checkpoint
 from lastgood.described import Description, describe_checkpoint
 from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError
 from lastgood.explain import Explanation, failed
+from lastgood.manifest import Kind
 from lastgood.reasons import Reason
+from lastgood.sidecar import SidecarError, read_sidecar
 
 #: Nothing is known about what lies there.
 _UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED)
@@ -29,7 +31,7 @@ def describe_saved(prefix: str) -> Union[Description, Explanation]:
                 raise BundleError(
                     Reason.UNSUPPORTED, "{} is a Keras file, which `restore` does not read".format(prefix)
                 )
-            return describe_checkpoint(checkpoint)
+            return describe_checkpoint(checkpoint, _kinds_beside(checkpoint.prefix))
     except BundleError as error:
         if error.reason in _UNDECIDED:
             raise
@@ -41,6 +43,16 @@ def describe_saved(prefix: str) -> Union[Description, Explanation]:
             prefix, os.path.dirname(prefix) or "."
         )
         return failed(prefix, "restore() raises: {}".format(error.detail), fix)
+
+
+def _kinds_beside(prefix: str) -> Mapping[bytes, Kind]:
+    """What the manifest beside the checkpoint knows of its variables; nothing where there is none of use."""
+    try:
+        sidecar = read_sidecar(prefix)
+    except SidecarError:
+        return {}
+    manifest = sidecar.manifest if sidecar is not None else None
+    return {} if manifest is None else {entry.key: entry.kind for entry in manifest.entries}
 
 
 def _meant_by(prefix: str) -> str:

@@ -130,8 +130,9 @@ def _judge_kind(sides: Sides, one: Assignment, live: bytes) -> Prediction:
     kind = sides.target.tensors.get(live, UNKNOWN).kind
     if kind is Kind.UNKNOWN:
         kind = sides.saved.tensors.get(one.key, UNKNOWN).kind
-    if kind is Kind.AGGREGATED_SUM and sides.target.replicas > 1:
-        reason = "saved as the sum over all replicas, restored on each as saved / {}".format(sides.target.replicas)
+    if kind is Kind.AGGREGATED_SUM and sides.target.replicas != 1:
+        share = sides.target.replicas or "replicas"
+        reason = "saved as the sum over all replicas, restored on each as saved / {}".format(share)
         return _predict(sides, one, Outcome.RESTORED, reason)
     if kind is Kind.PER_WORKER and sides.target.is_foreign:
         reason = "each worker has its own, the checkpoint holds the chief's, and this is another worker"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -14,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood.cli import main
-from lastgood.described import Outsider, Slots, Traits, describe_checkpoint, rules_of
+from lastgood.described import Outsider, Slots, Traits, rules_of
 from lastgood.explain import Outcome, Prediction, explain, explain_nothing
+from lastgood.inspect import read_manifest
 from lastgood.manifest import Kind
 from lastgood.saved_side import describe_saved
+from lastgood.sidecar import Sidecar, write_sidecar
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "explain.schema.json").read_text())
 
@@ -345,17 +349,25 @@ def test_sums_come_back_in_shares_and_what_is_per_worker_comes_back_as_the_chief
     assert found.is_good
 
 
-def test_kinds_that_only_the_manifest_knows_are_used():
+def test_kinds_that_only_the_manifest_beside_the_checkpoint_knows_are_used(tmp_path):
     # given
-    prefix = build.real_prefixes("tf-2.21.0", "mwms")[0]
-    from lastgood.checkpoint import open_checkpoint
+    real = build.real_prefixes("tf-2.21.0", "variables")[0]
+    for path in Path(real).parent.glob(Path(real).name + ".*"):
+        shutil.copy(path, tmp_path / path.name)
+    prefix = str(tmp_path / Path(real).name)
+    manifest = read_manifest(prefix)
+    summed = next(entry for entry in manifest.entries if entry.dtype == "float32" and entry.shape)
+    entries = tuple(
+        replace(entry, kind=Kind.AGGREGATED_SUM) if entry is summed else entry for entry in manifest.entries
+    )
+    write_sidecar(prefix, Sidecar(replace(manifest, entries=entries), ()))
 
-    with open_checkpoint(prefix) as opened:
-        key = next(iter(opened.tensors))
-        description = describe_checkpoint(opened, {key: Kind.AGGREGATED_SUM})
+    # when
+    description = describe_saved(prefix)
 
     # then
-    assert description.tensors[key].kind is Kind.AGGREGATED_SUM
+    found = only(description, description, summed.label)
+    assert found.reason == "saved as the sum over all replicas, restored on each as saved / replicas"
 
 
 def test_a_variable_that_is_not_reached_is_not_saved_and_one_like_it_elsewhere_stays_as_it_is():
