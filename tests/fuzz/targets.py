@@ -6,17 +6,21 @@ file outside the input's own directory was opened: names of files are part of wh
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import struct
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sealing import seal_checkpoint, seal_index
 
+from lastgood import state_file as state_files
 from lastgood.bundle.contents import read_string_scalar
 from lastgood.bundle.graph import parse_graph
 from lastgood.bundle.reader import parse_bundle, read_bundle
@@ -27,7 +31,9 @@ from lastgood.checkpoint import Checkpoint, open_checkpoint
 from lastgood.directory import list_checkpoints, read_state_file
 from lastgood.errors import BundleError
 from lastgood.inspect import read_full_names, read_manifest, read_step
+from lastgood.keras_files import check_archive, read_model_config
 from lastgood.manifest import OBJECT_GRAPH_KEY, manifest_from_json, manifest_to_json
+from lastgood.sidecar import FileSum, Sidecar, SidecarError, sidecar_from_bytes, sidecar_to_bytes
 from lastgood.verify import verify
 
 DATA = Path(__file__).parents[1] / "data"
@@ -185,6 +191,54 @@ def split(data: bytes) -> tuple[bytes, bytes]:
     return data[4 : 4 + size], data[4 + size :]
 
 
+def sidecar(data: bytes) -> None:
+    """Any bytes as the manifest beside a checkpoint, as they are and with the checksum that they should have."""
+    for content in (data, _sealed_document(data)):
+        with suppress(SidecarError):
+            sidecar_to_bytes(sidecar_from_bytes(content, "the manifest"))
+
+
+def _sealed_document(data: bytes) -> bytes:
+    try:
+        document = json.loads(data)
+        del document["checksum"]
+        canonical = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return data
+    return json.dumps({**document, "checksum": hashlib.sha256(canonical.encode()).hexdigest()}).encode()
+
+
+def state_text(data: bytes) -> None:
+    """Any bytes as a state file for `latest`: what TensorFlow understands, which is written as it was read."""
+    state_files.salvage(data)
+    try:
+        state = state_files.parse(data)
+    except state_files.StateFileError:
+        return
+    with suppress(UnicodeEncodeError):  # a path that is no text
+        assert state_files.parse(state_files.render(state)) == state
+
+
+def weights_h5(data: bytes) -> None:
+    """Any bytes as a Keras file of weights: what it holds, or a BundleError."""
+    _read_keras_file("m.weights.h5", data)
+
+
+def keras(data: bytes) -> None:
+    """Any bytes as a Keras archive."""
+    _read_keras_file("m.keras", data)
+
+
+def _read_keras_file(name: str, data: bytes) -> None:
+    with directory_of_its_own() as directory:
+        path = directory / name
+        path.write_bytes(data)
+        for read in (_read_every_value, check_archive, read_model_config):
+            if read is _read_every_value or name.endswith(".keras"):
+                with suppress(BundleError):
+                    read(str(path))
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "index": index,
     "sealed_index": sealed_index,
@@ -194,6 +248,10 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "manifest": manifest,
     "checkpoint": checkpoint,
     "sealed_checkpoint": sealed_checkpoint,
+    "sidecar": sidecar,
+    "state_text": state_text,
+    "weights_h5": weights_h5,
+    "keras": keras,
 }
 
 # ------------------------------------------------------------------------------------------------------------- seeds
@@ -211,7 +269,11 @@ def seeds(target: str) -> list[bytes]:
         return found + [_graph_bytes(prefix) for prefix in alone]
     if target == "snappy":
         return [*found, b"\x05\x10hello", b"\x40\x04ab\xfa\x02\x00", b"\x14\x10abcde\x3a\x05\x00"]
-    if target == "state_file":
+    if target == "sidecar":
+        return found + [_sidecar_bytes(prefix) for prefix in alone[:6]]
+    if target in ("weights_h5", "keras"):
+        return [*found, _keras_bytes(target)]
+    if target in ("state_file", "state_text"):
         return found + [path.read_bytes() for path in sorted(REAL.glob("tf-*/**/checkpoint"))]
     if target == "manifest":
         return found + [
@@ -226,6 +288,33 @@ def _manifest_bytes(prefix: str, is_digest_stated: int) -> bytes:
     if not is_digest_stated:
         del document["digest"]
     return json.dumps(document).encode()
+
+
+def _sidecar_bytes(prefix: str) -> bytes:
+    files = (FileSum(NAME + ".index", 1), FileSum(NAME + SHARD, 2))
+    return sidecar_to_bytes(Sidecar(read_manifest(prefix), files, 7, 7, (), None, 1.5, "0.1"))
+
+
+def _keras_bytes(target: str) -> bytes:
+    """A small file of weights, alone or in an archive."""
+    import h5py
+    import numpy as np
+
+    content = io.BytesIO()
+    with h5py.File(content, "w", libver="latest") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = "first"
+        group["0"] = np.arange(12, dtype="float32").reshape(4, 3)
+        group["1"] = np.zeros(3, "float16")
+        file["optimizer/vars/0"] = np.int64(41)
+    if target == "weights_h5":
+        return content.getvalue()
+    archive_bytes = io.BytesIO()
+    with zipfile.ZipFile(archive_bytes, "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+        archive.writestr("config.json", '{"class_name": "Sequential"}')
+        archive.writestr("model.weights.h5", content.getvalue())
+    return archive_bytes.getvalue()
 
 
 def _graph_bytes(prefix: str) -> bytes:

@@ -32,6 +32,10 @@ SHARES = {
     "manifest": 3,
     "checkpoint": 3,
     "sealed_checkpoint": 8,
+    "sidecar": 3,
+    "state_text": 2,
+    "weights_h5": 3,
+    "keras": 2,
 }
 
 
