@@ -1,18 +1,20 @@
 """The loop around the deciding core: facts in, decisions journalled, desired states out. One task for each run.
 
-A round: take every submitted fact, record all in one transaction, answer their senders; then let judge and planner
-decide until neither has more to say, record that in one transaction, and only then tell anybody. Nothing is decided
-here, and nothing is told that is not on disk.
+A pass: take every submitted fact, let judge and planner say all that follows from them, record the facts and what
+follows in one transaction, and only then go on from that, answer the senders and tell the workers. Until then all of it
+is a copy: a pass that can't be recorded has not happened. Nothing is decided here, and nothing is told that is not on
+disk.
 
-What may go wrong: the store fails (senders are told to try again, decisions are tried again), or judge or planner raise
-(a fault of ours: counted, logged, the round's decisions are dropped and tried again later). Neither ends the loop.
+What may go wrong: the store fails (the facts are tried without what follows from them, else what follows without the
+facts, since neither must wait for the other; senders of what is left are told to try again), or judge or planner raise
+(a fault of ours: counted, logged, what they were about to say is lost and tried again later). Neither ends the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -20,17 +22,13 @@ from lastgood.manifest import Manifest
 from lastgood_controller import judge as judge_module
 from lastgood_controller import plan as plan_module
 from lastgood_controller.actuators.local import LocalActuator
+from lastgood_controller.deciding import Decide, Decided, Fault, Judge, applied, decide_all, each_applied
 from lastgood_controller.events import (
     AttemptOpened,
     Event,
-    Quarantined,
     RunOpened,
     SaveReported,
-    VerdictReached,
     WorkerDisconnected,
-)
-from lastgood_controller.fold import (
-    apply,
 )
 from lastgood_controller.ingest import Hello, Rejected, admit_opening
 from lastgood_controller.journal import Entry, advance, steps
@@ -40,24 +38,18 @@ from lastgood_controller.model import (
     Run,
     WorkerId,
 )
-from lastgood_controller.plan import Step
-from lastgood_controller.shelf import ManifestShelf, WantedManifests
-from lastgood_controller.store import Recorded, Store, StoreError, choose_run
+from lastgood_controller.shelf import ManifestShelf, ShelfWith, WantedManifests
+from lastgood_controller.step import Step
+from lastgood_controller.store import RecordedAlreadyError, Store, StoreError, choose_run
+from lastgood_controller.submissions import Arrived, Fact, Prepare, Recorded, Submission
 
 log = logging.getLogger(__name__)
 
-Judge = Callable[[Run, Mapping[str, Manifest], float], "tuple[VerdictReached | Quarantined, ...]"]
-Decide = Callable[[Run, float], Step]
-#: What a submission records, each with its report's id or None, given the run as it is when its turn comes.
-Prepare = Callable[[Run], "Sequence[tuple[Event, str | None]]"]
-
-#: Rounds of judging and planning after which they count as never ending.
-MAX_ROUNDS = 200
 #: Pause before deciding again after a fault of ours or of the store.
 RETRY_S = 1.0
 #: The shortest sleep: a deadline that has passed already must not make a busy loop.
 MIN_SLEEP_S = 0.01
-#: Submissions that are recorded together.
+#: Submissions of one pass.
 MAX_BATCH = 1_000
 
 
@@ -71,10 +63,6 @@ class RefusedError(Exception):
 
 class StoppingError(Exception):
     """The controller is going away; nothing was recorded."""
-
-
-class CoreError(Exception):
-    """Judge or planner did what they must not."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +79,6 @@ class Parts:
     decide: Decide
 
 
-@dataclass(frozen=True)
-class _Submission:
-    prepare: Prepare
-    done: asyncio.Future[tuple[Recorded, ...]]
-
-
 class RunLoop:
     """One run in memory, and the task that moves it. Everything but the writing happens on one event loop.
 
@@ -111,7 +93,7 @@ class RunLoop:
         self.steps: dict[WorkerId, int] = {}
         self._parts = parts
         self._heard_s: dict[WorkerId, float] = {}
-        self._inbox: list[_Submission] = []
+        self._inbox: list[Submission] = []
         self._woken = asyncio.Event()
         self._recorded = asyncio.Event()
         self._deadline_s: float | None = None
@@ -128,26 +110,25 @@ class RunLoop:
         """
         return await self.post(prepare)
 
-    def post(self, prepare: Prepare) -> asyncio.Future[tuple[Recorded, ...]]:
+    async def deliver(self, manifests: Sequence[Manifest]) -> None:
+        """The same for manifests, which are judged with as soon as they are there."""
+        await self.post(_nothing, tuple(manifests))
+
+    def post(self, prepare: Prepare, manifests: tuple[Manifest, ...] = ()) -> asyncio.Future[tuple[Recorded, ...]]:
         """The same without waiting; the future may be dropped."""
-        done: asyncio.Future[tuple[Recorded, ...]] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_mark_seen)
+        submission = Submission(prepare, manifests)
         if self._is_stopping:
-            done.set_exception(StoppingError("the controller is going away: try again in a moment"))
-            return done
-        self._inbox.append(_Submission(prepare, done))
-        self._woken.set()
-        return done
+            submission.refuse(StoppingError("the controller is going away: try again in a moment"))
+        else:
+            self._inbox.append(submission)
+            self._woken.set()
+        return submission.done
 
     def heard(self, worker: WorkerId, step: int | None = None) -> None:
         """A heartbeat: kept in memory only. step: the last one that the worker completed in the current attempt."""
         self._heard_s[worker] = self._parts.now_s()
         if step is not None:
             self.steps[worker] = step
-
-    def wake(self) -> None:
-        """Makes the loop judge and decide again, since something besides a fact has changed."""
-        self._woken.set()
 
     @property
     def is_stopping(self) -> bool:
@@ -171,16 +152,19 @@ class RunLoop:
         self._woken.set()
         while not self._is_stopping:
             await self._sleep()
+            batch, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
+            if self._inbox:
+                self._woken.set()
             try:
-                await self._record_inbox()
-                await self._reconcile()
-            except Exception:
+                await self._pass(batch)
+            except Exception as error:
                 self._parts.metrics.internal_error("run")
-                log.exception("a round failed; the run stays as it was", extra={"run_id": self.run.run_id})
+                log.exception("a pass failed", extra={"run_id": self.run.run_id})
                 self._deadline_s = self._parts.now_s() + RETRY_S
+                for submission in batch:
+                    submission.refuse(error)
         for submission in self._inbox:
-            if not submission.done.done():
-                submission.done.set_exception(StoppingError("the controller is going away: try again in a moment"))
+            submission.refuse(StoppingError("the controller is going away: try again in a moment"))
 
     async def _sleep(self) -> None:
         timeout_s = None
@@ -192,133 +176,110 @@ class RunLoop:
             return
         self._woken.clear()
 
-    async def _record_inbox(self) -> None:
-        batch, self._inbox = self._inbox[:MAX_BATCH], self._inbox[MAX_BATCH:]
-        if self._inbox:
-            self._woken.set()
-        prepared, tentative, at_s = [], self.run, self._parts.now_s()
+    async def _pass(self, batch: Sequence[Submission]) -> None:
+        """Records what has arrived with all that follows from it; then tells those who wait for either."""
+        at_s, tentative = self._parts.now_s(), self.run
         for submission in batch:
-            events = self._prepare(submission, tentative)
-            if events is None:
-                continue
-            prepared.append((submission, events))
-            for event, _ in events:
-                tentative = apply(tentative, event, at_s)
-        await self._record(prepared, at_s)
+            self._prepare(submission, tentative)
+            tentative = applied(tentative, [event for event, _ in submission.facts], at_s)
+        await self._settle(Arrived(batch), at_s)
 
-    def _prepare(self, submission: _Submission, run: Run) -> Sequence[tuple[Event, str | None]] | None:
-        if submission.done.done():
-            return None
+    async def _settle(self, arrived: Arrived, at_s: float) -> None:
+        decided = self._decided(arrived, at_s)
         try:
-            return submission.prepare(run)
+            sequences = await self._record(arrived, decided.events, at_s)
+        except StoreError as error:
+            if isinstance(error, RecordedAlreadyError) and arrived.known is None:
+                await self._settle(self._without_known(arrived), at_s)
+                return
+            self._note_trouble(error)
+            self._deadline_s = at_s + RETRY_S
+            await self._record_apart(arrived, decided, at_s, error)
+        else:
+            if sequences or arrived.manifests:
+                self.trouble = ""
+            arrived.answer(sequences)
+            self._publish(decided.outcome, at_s)
+
+    def _prepare(self, submission: Submission, run: Run) -> None:
+        if submission.done.done():
+            return
+        try:
+            submission.facts = submission.prepare(run)
         except RefusedError as refused:
-            submission.done.set_exception(refused)
+            submission.refusal = refused
         except Exception as error:
             self._parts.metrics.internal_error("request")
-            submission.done.set_exception(error)
-        return None
+            submission.refusal = error
 
-    async def _record(
-        self, prepared: Sequence[tuple[_Submission, Sequence[tuple[Event, str | None]]]], at_s: float
-    ) -> None:
-        events = [each for _, some in prepared for each in some]
-        try:
-            recorded = await self._append(events, at_s)
-        except StoreError as error:
-            self._note_trouble("facts were not recorded", error)
-            for submission, _ in prepared:
-                if not submission.done.done():
-                    submission.done.set_exception(error)
+    def _decided(self, arrived: Arrived, at_s: float) -> Decided:
+        run = self._with_heartbeats(applied(self.run, [event for event, _ in arrived.new], at_s))
+        manifests = ShelfWith(self._parts.shelf, arrived.manifests)
+        decided = decide_all(run, manifests, at_s, self._parts.judge, self._parts.decide)
+        if isinstance(decided.outcome, Fault):
+            self._note_fault(decided.outcome)
+        else:
+            self._last_fault = ""
+        return decided
+
+    async def _record(self, arrived: Arrived, decided: Sequence[Event], at_s: float) -> tuple[int, ...]:
+        """Journals, and then goes on from it. Raises StoreError, and nothing has happened."""
+        new: tuple[Fact, ...] = (*arrived.new, *((event, None) for event in decided))
+        advanced = tuple(each_applied(self.run, [event for event, _ in new], at_s))
+        sequences: tuple[int, ...] = ()
+        if new or arrived.manifests:
+            writing = asyncio.get_running_loop().run_in_executor(
+                self._parts.writer, self._parts.store.append, self.run.run_id, new, at_s, arrived.manifests
+            )
+            sequences = await asyncio.shield(writing)
+        self._go_on(arrived, advanced)
+        return sequences
+
+    def _go_on(self, arrived: Arrived, advanced: Sequence[tuple[Run, Event, Run]]) -> None:
+        """Takes what was recorded for what is, counts it, and tells the followers."""
+        if advanced:
+            self.run = advanced[-1][2]
+            self._announce()
+        for manifest in arrived.manifests:
+            self._parts.shelf.add(manifest)
+            self.wanted.delivered(manifest.digest)
+        for fact, _ in arrived.facts:
+            if isinstance(fact, SaveReported):
+                self.wanted.note(fact.report.worker, fact.report.manifest_digest)
+        for before, event, after in advanced:
+            if isinstance(event, AttemptOpened):
+                self.steps.clear()
+            self._parts.metrics.observe(before, event, after)
+
+    async def _record_apart(self, arrived: Arrived, decided: Decided, at_s: float, error: StoreError) -> None:
+        """What did not go together: facts without what follows from them, or else what follows without them."""
+        if not arrived.submissions:
             return
-        position = 0
-        for submission, some in prepared:
-            if not submission.done.done():
-                submission.done.set_result(recorded[position : position + len(some)])
-            position += len(some)
+        if decided.events:
+            try:
+                arrived = self._without_known(arrived)
+                arrived.answer(await self._record(arrived, (), at_s))
+                return
+            except StoreError as again:
+                self._note_trouble(again)
+                error = again
+        for submission in arrived.submissions:
+            submission.refuse(error)
+        await self._pass(())
 
-    async def _append(self, events: Sequence[tuple[Event, str | None]], at_s: float) -> tuple[Recorded, ...]:
-        """Journals, then applies what was new, then counts it and tells the followers."""
-        if not events:
-            return ()
-        store, run_id = self._parts.store, self.run.run_id
-        writing = asyncio.get_running_loop().run_in_executor(
-            self._parts.writer, store.append, run_id, tuple(events), at_s
-        )
-        recorded = await asyncio.shield(writing)
-        self.trouble = ""
-        for (event, _), each in zip(events, recorded):
-            if isinstance(event, SaveReported):
-                self.wanted.note(event.report.worker, event.report.manifest_digest)
-            if each.is_new:
-                self._apply(event, at_s)
-        self._announce()
-        return recorded
+    def _without_known(self, arrived: Arrived) -> Arrived:
+        report_ids = [report_id for _, report_id in arrived.facts if report_id is not None]
+        return replace(arrived, known=self._parts.store.recorded_reports(self.run.run_id, report_ids))
 
-    def _note_trouble(self, what: str, error: StoreError) -> None:
+    def _note_trouble(self, error: StoreError) -> None:
         self._parts.metrics.internal_error("journal")
         if error.message != self.trouble:
-            log.error(what, extra={"run_id": self.run.run_id, "error": error.message})
+            log.error("a pass was not recorded", extra={"run_id": self.run.run_id, "error": error.message})
         self.trouble = error.message
-
-    def _apply(self, event: Event, at_s: float) -> None:
-        before, self.run = self.run, apply(self.run, event, at_s)
-        if isinstance(event, AttemptOpened):
-            self.steps.clear()
-        self._parts.metrics.observe(before, event, self.run)
 
     def _announce(self) -> None:
         self._recorded.set()
         self._recorded = asyncio.Event()
-
-    # -------------------------------------------------------------------------------------------- judging, planning
-
-    async def _reconcile(self) -> None:
-        now_s = self._parts.now_s()
-        decisions, step = self._decide(now_s)
-        if decisions:
-            try:
-                await self._append([(decision, None) for decision in decisions], now_s)
-            except StoreError as error:
-                self._note_trouble("decisions were not recorded", error)
-                self._deadline_s = now_s + RETRY_S
-                return
-        if step is not None:
-            self.waiting = step.waiting
-            self._deadline_s = step.deadline_s
-        else:
-            self._deadline_s = now_s + RETRY_S
-        self._publish()
-
-    def _decide(self, now_s: float) -> tuple[list[Event], Step | None]:
-        """What judge and planner make of the run, and what is waited for then; None when one of them failed.
-
-        A round in which one of them raises leaves nothing behind; the rounds before it stand.
-        """
-        run, decided = self._with_heartbeats(self.run), list[Event]()
-        for _ in range(MAX_ROUNDS):
-            where = "judge"
-            try:
-                judged = self._parts.judge(run, self._parts.shelf, now_s)
-                judged_run = _applied(run, judged, now_s)
-                where = "decide"
-                step = self._parts.decide(judged_run, now_s)
-                run = _applied(judged_run, step.decisions, now_s)
-            except Exception as error:
-                self._note_fault(where, error)
-                return decided, None
-            decided += [*judged, *step.decisions]
-            if not judged and not step.decisions:
-                self._last_fault = ""
-                return decided, step
-        self._note_fault("decide", CoreError(f"judge and planner do not come to an end within {MAX_ROUNDS} rounds"))
-        return [], None
-
-    def _note_fault(self, where: str, error: Exception) -> None:
-        self._parts.metrics.internal_error(where)
-        fault = f"{where}: {error!r}"
-        if fault != self._last_fault:
-            log.error("a fault of lastgood; nothing is decided", exc_info=error, extra={"run_id": self.run.run_id})
-        self._last_fault = fault
 
     def _with_heartbeats(self, run: Run) -> Run:
         sessions = {
@@ -327,7 +288,19 @@ class RunLoop:
         }
         return replace(run, sessions=sessions)
 
-    def _publish(self) -> None:
+    def _note_fault(self, fault: Fault) -> None:
+        self._parts.metrics.internal_error(fault.where)
+        words = f"{fault.where}: {fault.error!r}"
+        if words != self._last_fault:
+            log.error(
+                "a fault of lastgood; nothing is decided", exc_info=fault.error, extra={"run_id": self.run.run_id}
+            )
+        self._last_fault = words
+
+    def _publish(self, outcome: Step | Fault, at_s: float) -> None:
+        self._deadline_s = at_s + RETRY_S
+        if isinstance(outcome, Step):
+            self.waiting, self._deadline_s = outcome.waiting, outcome.deadline_s
         try:
             self._parts.actuator.bring_about(self.run)
         except Exception:
@@ -393,10 +366,10 @@ class Reconciler:
                 return self._loops[run_id]
             self._refuse_when_stopping()
             event, at_s = RunOpened(run_id, hello.job, self.policy), self.now_s()
-            recorded = await asyncio.get_running_loop().run_in_executor(
+            (sequence,) = await asyncio.get_running_loop().run_in_executor(
                 self._writer, self.store.append, run_id, ((event, None),), at_s
             )
-            run = advance(None, Entry(recorded[0].sequence, at_s, event))
+            run = advance(None, Entry(sequence, at_s, event))
             self.metrics.observe(None, event, run)
             return self._take_up(run)
 
@@ -429,14 +402,12 @@ class Reconciler:
         return [loop for row in rows if (loop := await self.get(row.run_id)) is not None]
 
     async def keep_manifests(self, loop: RunLoop, manifests: Sequence[Manifest]) -> None:
-        """Stores what digests of a run stand for, and lets it be judged again. Raises StoreError, StoppingError."""
+        """Stores what digests of a run stand for, and has it judged with them. Raises StoreError, StoppingError."""
         self._refuse_when_stopping()
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.put_manifests, tuple(manifests))
-        for manifest in manifests:
-            self.shelf.add(manifest)
-            for each in self._loops.values():
+        await loop.deliver(manifests)
+        for each in self._loops.values():  # others that wait for the same
+            for manifest in manifests:
                 each.wanted.delivered(manifest.digest)
-        loop.wake()
 
     def _take_up(self, run: Run) -> RunLoop:
         self._refuse_when_stopping()
@@ -449,18 +420,10 @@ class Reconciler:
             raise StoppingError("the controller is going away: try again in a moment")
 
 
-def _all_disconnected(run: Run) -> list[tuple[Event, str | None]]:
+def _all_disconnected(run: Run) -> list[Fact]:
     """Whoever was heard last: nobody is lost before a full time-out has passed since this start."""
     return [(WorkerDisconnected(worker, session.agent_session), None) for worker, session in run.sessions.items()]
 
 
-def _applied(run: Run, events: Sequence[Event], at_s: float) -> Run:
-    for event in events:
-        run = apply(run, event, at_s)
-    return run
-
-
-def _mark_seen(done: asyncio.Future[tuple[Recorded, ...]]) -> None:
-    """A dropped future's exception was somebody's answer that nobody waits for any more: not worth a warning."""
-    if not done.cancelled():
-        done.exception()
+def _nothing(run: Run) -> list[Fact]:
+    return []

@@ -8,7 +8,7 @@ few is enough, and while none has delivered others are asked again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lastgood.manifest import Manifest
@@ -69,6 +69,26 @@ class ManifestShelf(Mapping[str, Manifest]):
         while self._entries > MAX_ENTRIES and len(self._recent) > 1:
             _, oldest = self._recent.popitem(last=False)
             self._entries -= len(oldest.entries)
+
+
+class ShelfWith(Mapping[str, Manifest]):
+    """A shelf as it will be once some more manifests are stored."""
+
+    def __init__(self, shelf: ManifestShelf, manifests: Iterable[Manifest]) -> None:
+        self._shelf = shelf
+        self._more = {manifest.digest: manifest for manifest in manifests}
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._more or digest in self._shelf
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({*self._shelf, *self._more})
+
+    def __len__(self) -> int:
+        return len({*self._shelf, *self._more})
+
+    def __getitem__(self, digest: str) -> Manifest:
+        return self._more[digest] if digest in self._more else self._shelf[digest]
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """The journal on disk: SQLite, one writer, nothing acknowledged before it is synced.
 
 One transaction per `append`, write-ahead logging with synchronous FULL, so that what `append` returned from survives a
-killed controller and a lost machine. A report is recorded once, by its id, however often it is sent. The store decides
+killed controller and a lost machine. A report has one place in the journal, by its id: one that comes a second time is
+refused, with all that is appended with it, and `recorded_reports` says where the first one is. The store decides
 nothing and knows no event but by its kind; two events also keep the table of runs: `RunOpened` and `RunEnded`.
 
 `Store` belongs to the one controller of a state directory: a flock on `controller.lock`, held for life, refuses a
@@ -89,6 +90,10 @@ class StoreError(Exception):
         self.is_misuse = is_misuse
 
 
+class RecordedAlreadyError(StoreError):
+    """A report of what was to be recorded is in the journal already. Nothing was recorded."""
+
+
 class StateDirectoryInUseError(StoreError):
     """Another live controller holds the state directory."""
 
@@ -102,14 +107,6 @@ class RunRow:
     name: str
     opened_s: float
     ended_s: float | None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Where an event stands in the journal. is_new: False when its report had been recorded before."""
-
-    sequence: int
-    is_new: bool
 
 
 def name_of(job: str) -> str:
@@ -172,6 +169,18 @@ class StoreReader:
             return tuple(Entry(sequence, at_s, decode_event(kind, body)) for sequence, at_s, kind, body in rows)
         except CodecError as error:
             raise StoreError(f"the journal in {self.directory / DATABASE_NAME} cannot be read: {error}") from error
+
+    def recorded_reports(self, run_id: str, report_ids: Sequence[str]) -> dict[str, int]:
+        """Those of a run's reports that are recorded already, with their places in the journal."""
+        recorded: dict[str, int] = {}
+        for start in range(0, len(report_ids), _VARIABLES_PER_QUERY):
+            query = sa.select(_JOURNAL.c.report_id, _JOURNAL.c.sequence).where(
+                _JOURNAL.c.run_id == run_id,
+                _JOURNAL.c.report_id.in_(report_ids[start : start + _VARIABLES_PER_QUERY]),
+            )
+            with self._reading() as connection:
+                recorded.update((report_id, sequence) for report_id, sequence in connection.execute(query))
+        return recorded
 
     def last_at_s(self) -> float:
         """When the last entry of any run was recorded; 0 for an empty journal."""
@@ -244,53 +253,40 @@ class Store(StoreReader):
         if _identity_of(self._path) != self._identity:
             raise StoreError(f"the journal at {self._path} was removed, emptied or replaced while it was in use")
 
-    def append(self, run_id: str, events: Sequence[tuple[Event, str | None]], at_s: float) -> tuple[Recorded, ...]:
-        """Records events, each with its report's id or None, in one transaction: all of them, or none.
+    def append(
+        self,
+        run_id: str,
+        events: Sequence[tuple[Event, str | None]],
+        at_s: float,
+        manifests: Sequence[Manifest] = (),
+    ) -> tuple[int, ...]:
+        """Records events, each with its report's id or None, and manifests, in one transaction: all of them, or none.
 
-        An event whose report is known is not recorded again: its first sequence number comes back. Returns only when
-        everything is on disk. Raises StoreError, retryable when the disk is full or busy.
+        Returns the events' sequence numbers, and only when everything is on disk. A manifest that is already there
+        stays as it is. Raises RecordedAlreadyError, or StoreError, retryable when the disk is full or busy.
         """
         try:
             bodies = [encode_event(event) for event, _ in events]
         except CodecError as error:
             raise StoreError(str(error)) from error
-        with _translated(self.directory, "write"), self._writer.begin():
-            known = self._known_reports(run_id, [report_id for _, report_id in events if report_id is not None])
-            last_sequence, rows, recorded = self._last_sequence, [], []
-            for (event, report_id), body in zip(events, bodies):
-                if report_id is not None and report_id in known:
-                    recorded.append(Recorded(known[report_id], is_new=False))
-                    continue
-                last_sequence += 1
-                if report_id is not None:
-                    known[report_id] = last_sequence
-                rows.append(_row(last_sequence, run_id, at_s, event, report_id, body))
-                recorded.append(Recorded(last_sequence, is_new=True))
-                self._keep_runs(run_id, event, at_s)
-            if rows:
-                self._writer.execute(sa.insert(_JOURNAL), rows)
-        self._last_sequence = last_sequence
-        return tuple(recorded)
-
-    def put_manifests(self, manifests: Sequence[Manifest]) -> None:
-        """Keeps what digests stand for; one that is already there stays as it is. Raises StoreError."""
+        sequences = tuple(range(self._last_sequence + 1, self._last_sequence + 1 + len(events)))
         rows = [
+            _row(sequence, run_id, at_s, event, report_id, body)
+            for sequence, (event, report_id), body in zip(sequences, events, bodies)
+        ]
+        kept = [
             {"digest": manifest.digest, "body": zlib.compress(json.dumps(manifest_to_json(manifest)).encode(), 1)}
             for manifest in manifests
         ]
-        if rows:
-            with _translated(self.directory, "write"), self._writer.begin():
-                self._writer.execute(sa.insert(_MANIFESTS).prefix_with("OR IGNORE"), rows)
-
-    def _known_reports(self, run_id: str, report_ids: Sequence[str]) -> dict[str, int]:
-        known: dict[str, int] = {}
-        for start in range(0, len(report_ids), _VARIABLES_PER_QUERY):
-            some = report_ids[start : start + _VARIABLES_PER_QUERY]
-            query = sa.select(_JOURNAL.c.report_id, _JOURNAL.c.sequence).where(
-                _JOURNAL.c.run_id == run_id, _JOURNAL.c.report_id.in_(some)
-            )
-            known.update((report_id, sequence) for report_id, sequence in self._writer.execute(query))
-        return known
+        with _translated(self.directory, "write"), self._writer.begin():
+            for event, _ in events:
+                self._keep_runs(run_id, event, at_s)
+            if rows:
+                self._writer.execute(sa.insert(_JOURNAL), rows)
+            if kept:
+                self._writer.execute(sa.insert(_MANIFESTS).prefix_with("OR IGNORE"), kept)
+        self._last_sequence += len(rows)
+        return sequences
 
     def _keep_runs(self, run_id: str, event: Event, at_s: float) -> None:
         if isinstance(event, RunOpened):
@@ -442,7 +438,8 @@ def _translated(directory: Path, verb: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         name = getattr(error.orig, "sqlite_errorname", "") or ""
-        raise StoreError(
+        kind = RecordedAlreadyError if name == "SQLITE_CONSTRAINT_UNIQUE" else StoreError
+        raise kind(
             f"could not {verb} the journal at {directory / DATABASE_NAME}: {error.orig}{_cure(name)}",
             is_retryable=name.startswith(_RETRYABLE),
         ) from error

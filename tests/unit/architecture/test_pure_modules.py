@@ -7,7 +7,10 @@ from source_imports import CLONE, imports_of, reached_from
 #: The modules that decide. Whatever of the controller they import decides with them, and keeps the same rule.
 ROOTS = tuple(
     f"lastgood_controller.{name}"
-    for name in ("desired", "documents", "events", "fold", "incidents", "ingest", "judge", "lineage", "model", "plan")
+    for name in (
+        *("deciding", "desired", "documents", "events", "fold", "incidents"),
+        *("ingest", "judge", "lineage", "model", "plan"),
+    )
 )
 
 #: All that they may import, besides each other. `signal` for the names of signals.

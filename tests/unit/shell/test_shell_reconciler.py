@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from shell_builders import (
     MEMBERS,
     RUN,
@@ -36,6 +39,7 @@ from lastgood_controller.events import (
     VerdictReached,
     WorkerDisconnected,
 )
+from lastgood_controller.ingest import Refusal, Rejected
 from lastgood_controller.journal import fold
 from lastgood_controller.metrics import Metrics
 from lastgood_controller.model import (
@@ -47,8 +51,9 @@ from lastgood_controller.model import (
 )
 from lastgood_controller.plan import Step
 from lastgood_controller.reconciler import MAX_BATCH, Reconciler, RefusedError, RunLoop, StoppingError
-from lastgood_controller.shelf import ASKED_AT_ONCE, ASKED_FOR_S, ManifestShelf, WantedManifests
+from lastgood_controller.shelf import ASKED_AT_ONCE, ASKED_FOR_S, ManifestShelf, ShelfWith, WantedManifests
 from lastgood_controller.store import Store, StoreError
+from lastgood_controller.submissions import Recorded
 
 Scenario = Callable[[Reconciler], Awaitable[None]]
 
@@ -118,6 +123,25 @@ async def until(loop: RunLoop, is_so: Callable[[Run], bool]) -> None:
             await recorded.wait()
 
 
+def commits_of(store: Store) -> list[object]:
+    """Grows by one with each transaction that is recorded from now on."""
+    commits: list[object] = []
+    sa.event.listen(store._engine, "commit", commits.append)
+    return commits
+
+
+def limit_pages(store: Store, pages: int) -> None:
+    """The database may have so many pages, and no fewer than it has."""
+    store._writer.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    store._writer.rollback()
+
+
+def refuse_where_a_second_worker_is(run: Run) -> list[tuple[StopAsked, str | None]]:
+    if W1 in run.sessions:
+        raise RefusedError(Rejected(Refusal.STALE, "somebody newer is there"))
+    return []
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"lastgood_{name}", labels)
 
@@ -140,6 +164,174 @@ def test_facts_are_journalled_then_decided_on_then_told(tmp_path: Path) -> None:
         assert fold(entries) == loop.run
 
     played(tmp_path, scenario)
+
+
+def test_a_fact_and_all_that_follows_from_it_are_one_commit(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler, W0)
+        commits = commits_of(reconciler.store)
+
+        # When
+        await loop.submit(lambda run: [(a_connection(W1), None)])
+
+        # Then
+        fact, decision = reconciler.store.load(RUN)[-2:]
+        assert (fact.event, decision.event) == (a_connection(W1), an_attempt(1))
+        assert fact.at_s == decision.at_s
+        assert len(commits) == 1
+        assert loop.run == fold(reconciler.store.load(RUN))
+
+    played(tmp_path, scenario)
+
+
+def test_facts_that_have_arrived_together_are_one_commit_and_keep_their_order(tmp_path: Path) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler, W0)
+        commits = commits_of(reconciler.store)
+        facts = [(a_save(ordinal=1), "a"), (a_save(ordinal=2), "b"), (a_save(ordinal=1), "a"), (a_connection(W1), None)]
+
+        # When
+        answers = await asyncio.gather(*(loop.post(lambda run, fact=fact: [fact]) for fact in facts))  # type: ignore[misc]
+
+        # Then
+        entries = reconciler.store.load(RUN)[2:]
+        assert [entry.event for entry in entries] == [facts[0][0], facts[1][0], a_connection(W1), an_attempt(1)]
+        first = entries[0].sequence
+        assert [answer[0] for answer in answers] == [
+            Recorded(first, is_new=True),
+            Recorded(first + 1, is_new=True),
+            Recorded(first, is_new=False),
+            Recorded(first + 2, is_new=True),
+        ]
+        assert len(commits) == 1
+        assert loop.run == fold(reconciler.store.load(RUN))
+
+    played(tmp_path, scenario)
+
+
+def test_nobody_hears_of_a_pass_before_it_is_on_disk(tmp_path: Path) -> None:
+    def open_unsteered(run: Run, now_s: float) -> Step:
+        return Step((an_attempt(1, steering=False),) if set(run.sessions) == set(MEMBERS) and not run.attempts else ())
+
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given: a disk that is slow to take the second worker's hello, with which the attempt opens
+        loop = await opened_run(reconciler, W0)
+        stream = reconciler.actuator.open_stream(RUN, W1)
+        before, recorded = loop.run, loop.recorded
+        is_slow, goes_on = threading.Event(), threading.Event()
+        reconciler._writer.submit(lambda: (is_slow.set(), goes_on.wait(10)))
+        await asyncio.to_thread(is_slow.wait)
+
+        # When
+        hello = loop.post(lambda run: [(a_connection(W1), None)])
+        refused = loop.post(refuse_where_a_second_worker_is)
+        while reconciler._writer._work_queue.empty():
+            await asyncio.sleep(0)
+
+        # Then
+        assert (hello.done(), refused.done(), recorded.is_set()) == (False, False, False)
+        assert loop.run is before
+        assert value(reconciler.metrics, "attempts_unsteered_total") == 0
+        assert stream._next is None
+        goes_on.set()
+        assert (await hello)[0].is_new
+        with pytest.raises(RefusedError):
+            await refused
+        assert [attempt.number for attempt in loop.run.attempts] == [1]
+        assert recorded.is_set()
+        assert value(reconciler.metrics, "attempts_unsteered_total") == 1
+        assert (await anext(stream.states()))[0].action is TrainerAction.RUN
+
+    played(tmp_path, scenario, decide=open_unsteered)
+
+
+def test_a_pass_that_cannot_be_recorded_has_not_happened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler, W0)
+        stream = reconciler.actuator.open_stream(RUN, W1)
+        before, journal = loop.run, reconciler.store.load(RUN)
+        opens = a_connection(W1)
+        large = replace(opens, session=replace(opens.session, host="x" * 90_000))
+        limit_pages(reconciler.store, 1)
+
+        # When
+        hello = loop.post(lambda run: [(large, None)])
+        refused = loop.post(refuse_where_a_second_worker_is)
+
+        # Then: who was refused because of it is told to try again, too
+        for answer in (hello, refused):
+            with pytest.raises(StoreError) as failed:
+                await answer
+            assert failed.value.is_retryable
+        assert (loop.run, reconciler.store.load(RUN)) == (before, journal)
+        assert (await anext(stream.states()))[0].action is TrainerAction.HOLD
+        limit_pages(reconciler.store, 1_000_000)
+        await loop.submit(lambda run: [(large, None)])
+        assert [attempt.number for attempt in loop.run.attempts] == [1]
+        assert loop.run == fold(reconciler.store.load(RUN))
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        played(tmp_path, scenario)
+
+
+def test_a_fact_that_finds_no_room_holds_up_nothing_that_follows_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given
+    monkeypatch.setattr("lastgood_controller.reconciler.RETRY_S", 3_600.0)
+    is_due = False
+
+    def end_when_due(run: Run, now_s: float) -> Step:
+        return Step((RunEnded(Cause(Reason.INTERRUPTED, "enough"), 1),) if is_due and run.end is None else ())
+
+    async def scenario(reconciler: Reconciler) -> None:
+        nonlocal is_due
+        loop = await opened_run(reconciler, W0)
+        limit_pages(reconciler.store, 1)
+
+        # When
+        is_due = True
+        with pytest.raises(StoreError):
+            await loop.submit(lambda run: [(StopAsked("me", "x" * 90_000), "id")])
+
+        # Then
+        await until(loop, lambda run: run.end is not None)
+        assert loop.run.stop_asked is None
+        assert loop.run == fold(reconciler.store.load(RUN))
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        played(tmp_path, scenario, decide=end_when_due)
+
+
+def test_a_report_that_comes_again_while_the_database_is_busy_is_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler, W0)
+        await loop.submit(lambda run: [(a_save(), "id")])
+        append, calls = reconciler.store.append, list[int]()
+
+        def busy_at_first(*arguments: Any) -> tuple[int, ...]:
+            calls.append(1)
+            if len(calls) == 1:
+                raise StoreError("the database is busy", is_retryable=True)
+            return append(*arguments)
+
+        monkeypatch.setattr(reconciler.store, "append", busy_at_first)
+
+        # When
+        answer = await loop.submit(lambda run: [(a_save(), "id"), (a_connection(W1), None)])
+
+        # Then
+        assert [each.is_new for each in answer] == [False, True]
+        assert loop.run == fold(reconciler.store.load(RUN))
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        played(tmp_path, scenario)
 
 
 def test_the_same_report_twice_changes_nothing(tmp_path: Path) -> None:
@@ -192,23 +384,21 @@ def test_a_decision_that_the_disk_has_no_room_for_is_told_to_nobody_and_made_aga
         # Given
         loop = await opened_run(reconciler)
         stream = reconciler.actuator.open_stream(RUN, W0)
-        store = reconciler.store
-        store._writer.exec_driver_sql("PRAGMA max_page_count=1")
-        store._writer.rollback()
+        limit_pages(reconciler.store, 1)
 
         # When
         await loop.submit(lambda run: [(StopAsked("me", "enough"), "id")])
         while not value(reconciler.metrics, "internal_errors_total", where="journal"):
             await asyncio.sleep(0)
         told.append(loop.run.end is not None)
-        store._writer.exec_driver_sql("PRAGMA max_page_count=1000000")
-        store._writer.rollback()
+        assert loop.trouble.endswith("database or disk is full; make room on that disk")
+        limit_pages(reconciler.store, 1_000_000)
 
         # Then
         async for desired, _ in stream.states():
             if desired.end is not None:
                 break
-        told.append(isinstance(store.load(RUN)[-1].event, RunEnded))
+        told.append(isinstance(reconciler.store.load(RUN)[-1].event, RunEnded))
 
     with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
         played(tmp_path, scenario, decide=end_when_asked)
@@ -252,6 +442,24 @@ def test_a_refused_submission_says_so_and_leaves_the_others_alone(tmp_path: Path
     assert value(metrics, "internal_errors_total", where="request") == 1
 
 
+def test_whoever_sends_what_the_run_cannot_take_is_answered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(reconciler: Reconciler) -> None:
+        # Given
+        loop = await opened_run(reconciler)
+
+        # When
+        bad = loop.post(lambda run: [("no event", "id")])  # type: ignore[list-item]
+
+        # Then
+        with pytest.raises(AssertionError):
+            await bad
+        assert (await loop.submit(lambda run: [(a_save(), "id")]))[0].is_new
+
+    with caplog.at_level(logging.CRITICAL, logger="lastgood_controller.reconciler"):
+        metrics = played(tmp_path, scenario)
+    assert value(metrics, "internal_errors_total", where="run") == 1
+
+
 @pytest.mark.parametrize("where", ["judge", "decide"])
 def test_a_fault_in_the_core_is_counted_and_decides_nothing(
     tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture
@@ -283,7 +491,7 @@ def test_a_fault_in_the_core_is_counted_and_decides_nothing(
 
         # When
         is_broken = False
-        loop.wake()
+        await loop.submit(lambda run: [])
 
         # Then
         await until(loop, lambda run: bool(run.attempts))
@@ -353,7 +561,7 @@ def test_heartbeats_reach_the_planner_and_not_the_journal(tmp_path: Path) -> Non
         loop.heard(W0, step=7)
         await loop.submit(lambda run: [(StopAsked("me", ""), None)])
         await until(loop, lambda run: run.stop_asked is not None)
-        loop.wake()
+        await loop.submit(lambda run: [])
         while seen[-1] != 150.0:
             await asyncio.sleep(0)
 
@@ -372,13 +580,8 @@ def test_a_full_disk_refuses_facts_and_loses_none_that_were_taken(
         # Given
         loop = await opened_run(reconciler)
         await until(loop, lambda run: bool(run.attempts))
-        store, run = reconciler.store, loop.run
-
-        def limit(pages: int) -> None:
-            store._writer.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-            store._writer.rollback()
-
-        limit(1)
+        run = loop.run
+        limit_pages(reconciler.store, 1)
 
         # When
         with pytest.raises(StoreError) as failed:
@@ -389,7 +592,7 @@ def test_a_full_disk_refuses_facts_and_loses_none_that_were_taken(
         assert loop.run == run
         assert loop.trouble == failed.value.message
         assert loop.trouble.endswith("controller.db: database or disk is full; make room on that disk")
-        limit(1_000_000)
+        limit_pages(reconciler.store, 1_000_000)
         assert (await loop.submit(lambda run: [(StopAsked("me", "x" * 90_000), "id")]))[0].is_new
         assert loop.trouble == ""
 
@@ -455,10 +658,13 @@ def test_a_manifest_that_arrives_lets_its_save_be_judged(tmp_path: Path) -> None
         assert loop.wanted.ask(W0, 1.0) == (manifest.digest,)
 
         # When
+        commits = commits_of(reconciler.store)
         await reconciler.keep_manifests(loop, [manifest])
 
-        # Then
-        await until(loop, lambda run: all(c.verdict.standing is Standing.GOOD for c in run.checkpoints.values()))
+        # Then: the manifest and the verdict are recorded together
+        assert all(c.verdict.standing is Standing.GOOD for c in loop.run.checkpoints.values())
+        assert len(commits) == 1
+        assert reconciler.store.manifest(manifest.digest) == manifest
         assert loop.wanted.ask(W0, 2.0) == ()
         assert reconciler.shelf[manifest.digest] == manifest
 
@@ -533,7 +739,7 @@ def test_the_shelf_reads_what_it_has_forgotten(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("lastgood_controller.shelf.MAX_ENTRIES", 2)
     store = Store.open(tmp_path)
     manifests = [a_manifest(number) for number in range(5)]
-    store.put_manifests(manifests)
+    store.append(RUN, [], 1.0, manifests)
 
     # When
     shelf = ManifestShelf(store)
@@ -545,3 +751,18 @@ def test_the_shelf_reads_what_it_has_forgotten(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(KeyError):
         shelf["nothing"]
     store.close()
+
+
+def test_a_shelf_with_more_on_it_has_both_and_leaves_the_shelf_as_it_is(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path)) as store:
+        # Given
+        stored, arriving = a_manifest(1), a_manifest(2)
+        store.append(RUN, [], 1.0, [stored])
+        shelf = ManifestShelf(store)
+
+        # When
+        both = ShelfWith(shelf, [stored, arriving])
+
+        # Then
+        assert dict(both) == {stored.digest: stored, arriving.digest: arriving}
+        assert (len(both), "nothing" in both, arriving.digest in shelf) == (2, False, False)

@@ -28,7 +28,7 @@ from lastgood_controller.store import (
     DATABASE_NAME,
     LOCK_NAME,
     REVISIONS,
-    Recorded,
+    RecordedAlreadyError,
     RunRow,
     StateDirectoryInUseError,
     Store,
@@ -58,42 +58,46 @@ def test_what_was_appended_is_there_after_the_directory_is_opened_again(tmp_path
 
     # Then
     again = Store.open(tmp_path)
-    assert recorded == tuple(Recorded(number, is_new=True) for number in (1, 2, 3, 4))
+    assert recorded == (1, 2, 3, 4)
     assert again.load(RUN) == tuple(Entry(number, 12.5, event) for number, event in enumerate(events, 1))
     assert again.last_at_s() == 12.5
-    assert again.append(RUN, [(an_attempt(2), None)], 13.0) == (Recorded(5, is_new=True),)
+    assert again.append(RUN, [(an_attempt(2), None)], 13.0) == (5,)
     again.close()
 
 
-def test_a_report_is_recorded_once_however_often_it_comes(store: Store) -> None:
+def test_a_report_has_one_place_in_the_journal_and_is_refused_another_with_all_that_comes_with_it(store: Store) -> None:
     # Given
     store.append(RUN, [(OPENED, None), (a_save(ordinal=1), "a")], 1.0)
 
     # When
-    recorded = store.append(RUN, [(a_save(ordinal=2), "b"), (a_save(ordinal=1), "a"), (a_save(ordinal=2), "b")], 2.0)
+    with pytest.raises(RecordedAlreadyError) as refused:
+        store.append(RUN, [(a_save(ordinal=2), "b"), (a_save(ordinal=1), "a")], 2.0, [a_manifest(1)])
 
     # Then
-    assert recorded == (Recorded(3, is_new=True), Recorded(2, is_new=False), Recorded(3, is_new=False))
-    assert [entry.event for entry in store.load(RUN)] == [OPENED, a_save(ordinal=1), a_save(ordinal=2)]
+    assert not refused.value.is_retryable
+    assert store.recorded_reports(RUN, ["a", "b"]) == {"a": 2}
+    assert [entry.event for entry in store.load(RUN)] == [OPENED, a_save(ordinal=1)]
+    assert store.manifest_digests() == frozenset()
+    assert store.append(RUN, [(a_save(ordinal=2), "b")], 3.0) == (3,)
 
 
 def test_the_same_report_id_in_another_run_is_another_report(store: Store) -> None:
     other = RunOpened("run-2", JOB, Policy())
     store.append(RUN, [(OPENED, None), (a_save(), "a")], 1.0)
-    assert store.append("run-2", [(other, None), (a_save(), "a")], 2.0)[1] == Recorded(4, is_new=True)
+    assert store.append("run-2", [(other, None), (a_save(), "a")], 2.0) == (3, 4)
+    assert store.recorded_reports("run-2", ["a"]) == {"a": 4}
 
 
-def test_more_reports_than_one_query_can_name_are_still_recorded_once(store: Store) -> None:
+def test_more_reports_than_one_query_can_name_are_all_known_again(store: Store) -> None:
     # Given
     many = [(StopAsked("me", str(number)), f"id-{number}") for number in range(1_300)]
     store.append(RUN, [(OPENED, None), *many], 1.0)
 
     # When
-    again = store.append(RUN, many, 2.0)
+    known = store.recorded_reports(RUN, [report_id for _, report_id in many] + ["another"])
 
     # Then
-    assert [each.is_new for each in again] == [False] * 1_300
-    assert len(store.load(RUN)) == 1_301
+    assert known == {f"id-{number}": number + 2 for number in range(1_300)}
 
 
 def test_a_journal_is_read_in_pages(store: Store) -> None:
@@ -135,7 +139,7 @@ def test_an_append_that_fails_in_its_middle_leaves_nothing(store: Store) -> None
     # When there is room again, Then the same is recorded
     store._writer.exec_driver_sql("PRAGMA max_page_count=1000000")
     store._writer.rollback()
-    assert store.append(RUN, [(StopAsked("me", "x"), "id-1")], 3.0) == (Recorded(2, is_new=True),)
+    assert store.append(RUN, [(StopAsked("me", "x"), "id-1")], 3.0) == (2,)
 
 
 def test_every_append_is_synced_before_it_returns(store: Store) -> None:
@@ -260,9 +264,9 @@ def test_a_row_that_makes_no_sense_is_an_error_and_not_a_gap(store: Store) -> No
 
 def test_a_manifest_comes_back_by_its_digest(store: Store) -> None:
     # When
-    store.put_manifests([a_manifest(1), a_manifest(2)])
-    store.put_manifests([a_manifest(1)])
-    store.put_manifests([])
+    store.append(RUN, [(OPENED, None)], 1.0, [a_manifest(1), a_manifest(2)])
+    store.append(RUN, [], 2.0, [a_manifest(1)])
+    store.append(RUN, [], 3.0)
 
     # Then
     assert store.manifest_digests() == {a_manifest(1).digest, a_manifest(2).digest}
