@@ -8,11 +8,12 @@ import pytest
 
 from lastgood.reasons import Reason
 from lastgood_controller.model import (
+    PlanKind,
     SaveId,
     Standing,
 )
 from tests.breadth import IS_FULL
-from tests.simulation.world import SERIES, World
+from tests.simulation.world import SERIES, Break, World
 
 ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.WORKER_LOST, Reason.START_TIMEOUT}
 
@@ -46,6 +47,36 @@ def test_runs_with_faults_keep_every_invariant_and_end_with_a_reason(block: int)
         assert world.is_over, f"seed {seed}: still waiting {world.waiting or 'for a fact'}"
         assert world.run.end is not None
         assert world.run.end.cause.reason in ENDS, f"seed {seed}: {world.run.end}"
+
+
+def a_run_with_a_failure(broken: int | None = None, how: Break = Break.NO_ROOM) -> World:
+    """One of two workers is killed after a save was Good, and the newest one damaged. broken: the pass broken off."""
+    world = World(seed=2, total_steps=30)
+    if broken is not None:
+        world.breaks[broken] = how
+    advance_until(world, lambda: any(c.verdict.standing is Standing.GOOD for c in world.run.checkpoints.values()))
+    victim = world.workers[world.members[1]]
+    world.advance(1.5)
+    world.flip_newest()
+    world.end_trainer(victim, victim.trainer, signal=9)
+    world.advance(200.0)
+    world.oracle.check_end()
+    return world
+
+
+@pytest.mark.parametrize("how", Break)
+def test_whichever_pass_of_the_controller_is_broken_off_the_run_finishes_as_it_does_undisturbed(how: Break) -> None:
+    undisturbed = a_run_with_a_failure()
+    assert undisturbed.passes > 40
+
+    for number in range(undisturbed.passes):
+        world = a_run_with_a_failure(number, how)
+
+        assert world.run.end is not None, f"pass {number}: still waiting {world.waiting or 'for a fact'}"
+        assert world.run.end.cause.reason is Reason.FINISHED, f"pass {number}: {world.run.end}"
+        assert len(world.run.attempts) == 2, f"pass {number}"
+        assert world.run.attempts[1].plan is not None
+        assert world.run.attempts[1].plan.kind is PlanKind.RESTORE, f"pass {number}"
 
 
 def advance_until(world: World, holds: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.breadth import IS_FULL
-from tests.simulation.world import SimWorker, World
+from tests.simulation.world import Break, SimWorker, World
 
 workers = st.integers(0, 2)
 
@@ -47,9 +47,9 @@ class Gang(RuleBasedStateMachine):
     def restart_the_controller(self, away_s: float) -> None:
         self.world.restart_controller(away_s)
 
-    @rule()
-    def kill_the_controller_between_a_fact_and_what_follows(self) -> None:
-        self.world.dies_before_deciding = True
+    @rule(how=st.sampled_from(Break))
+    def break_the_next_pass_of_the_controller_off(self, how: Break) -> None:
+        self.world.break_next(how)
 
     @rule()
     def stop_the_run(self) -> None:

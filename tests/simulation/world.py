@@ -2,8 +2,10 @@
 
 Nothing of lastgood is replaced: facts go through the fold, decisions come from `judge` and `decide`, workers obey
 `desired_state`. What is simulated is what lies outside the controller: processes that die, files that tear, messages
-that are late or come twice, and a controller that is restarted between any two events. Values are a hash chain that
-includes the attempt, so that two branches never hold the same weights. `oracle` checks each event as it is applied.
+that are late or come twice, a controller that dies before, after or between any two passes, and a journal that has no
+room. A pass is what it is in production: a fact and all that follows from it, recorded together or not at all, before
+anybody is told. Values are a hash chain that includes the attempt, so that two branches never hold the same weights.
+`oracle` checks each event as it is recorded.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from lastgood.manifest import Kind, Manifest, ManifestEntry
 from lastgood.reasons import Reason
 from lastgood_controller import judge, plan
+from lastgood_controller.deciding import applied, each_applied
 from lastgood_controller.desired import Desired, TrainerAction, desired_state
 from lastgood_controller.events import (
     CheckpointsRemoved,
@@ -59,6 +63,18 @@ from tests.simulation.oracle import Oracle
 SERIES = SeriesId("5e71e5", 0)
 DIRECTORY = "/ckpt"
 STEP_S = 0.2
+
+#: Pause of a controller before it decides again what could not be recorded.
+RETRY_S = 1.0
+
+
+class Break(Enum):
+    """Where a pass of the controller is broken off."""
+
+    BEFORE_THE_COMMIT = "it dies, and its journal holds nothing of the pass"
+    AFTER_THE_COMMIT = "it dies, its journal holds all of the pass, and nobody was told"
+    AFTER_THE_FACTS = "there was room for the facts and not for what follows from them; then it dies, nobody was told"
+    NO_ROOM = "nothing could be recorded, and it lives on"
 
 
 @dataclass(frozen=True)
@@ -138,7 +154,8 @@ class World:
         self.journal: list[tuple[Event, float]] = []
         self.seen: set[str] = set()
         self.is_up = True
-        self.dies_before_deciding = False
+        self.breaks: dict[int, Break] = {}
+        self.passes = 0
         self.orders = 0
         self.wake = 0
         self.reports = 0
@@ -154,7 +171,7 @@ class World:
             self.after(self.random.random(), lambda w=worker: self.connect(w))
         self.after(STEP_S, self._tick)
         self.after(2.0, self._heartbeat)
-        self._pump()
+        self._pass()
 
     # ------------------------------------------------------------------------------------------------------- the clock
 
@@ -178,35 +195,64 @@ class World:
 
     # -------------------------------------------------------------------------------------------------- the controller
 
-    def _record(self, event: Event) -> None:
-        before = self.run
-        self.journal.append((event, self.now_s))
-        self.run = apply(before, event, self.now_s)
-        self.oracle.check(before, event, self.run)
+    def break_next(self, how: Break) -> None:
+        """Breaks off the pass that comes next."""
+        self.breaks[self.passes] = how
 
-    def _pump(self) -> None:
-        for _ in range(100):
-            decisions: tuple[Event, ...] = judge.judge(self.run, self.manifests, self.now_s)
-            for decision in decisions:
-                self._record(decision)
-            assert judge.judge(self.run, self.manifests, self.now_s) == (), "judging twice must change nothing"
-            step = plan.decide(self.run, self.now_s)
-            for decision in step.decisions:
-                self._record(decision)
-            if not step.decisions and not decisions:
-                break
+    def _pass(self, *facts: Event, manifest: Manifest | None = None) -> bool:
+        """Facts and all that follows from them, recorded together, then told. Whether their sender was answered."""
+        how = self.breaks.get(self.passes)
+        self.passes += 1
+        manifests = {**self.manifests, manifest.digest: manifest} if manifest is not None else self.manifests
+        decisions, step = self._decided(applied(self.run, facts, self.now_s), manifests)
+        if how is Break.BEFORE_THE_COMMIT:
+            self.restart_controller(0.5)
+        elif how is Break.NO_ROOM:
+            self._wake_in(RETRY_S)
+        elif how is Break.AFTER_THE_FACTS:
+            self._commit(facts, manifests)
+            self.restart_controller(0.5)
+        elif how is Break.AFTER_THE_COMMIT:
+            self._commit((*facts, *decisions), manifests)
+            self.restart_controller(0.5)
         else:
-            raise AssertionError("deciding does not come to rest")
-        self.waiting = step.waiting
-        self.oracle.check_step(step)
-        self._publish()
+            self._commit((*facts, *decisions), manifests)
+            self.waiting = step.waiting
+            self.oracle.check_step(step)
+            self._publish()
+            self._wake_in(None if step.deadline_s is None else step.deadline_s - self.now_s)
+            return True
+        return False
+
+    def _decided(self, run: Run, manifests: dict[str, Manifest]) -> tuple[list[Event], plan.Step]:
+        """What follows from a run, on a copy of it."""
+        decided: list[Event] = []
+        for _ in range(100):
+            judged = judge.judge(run, manifests, self.now_s)
+            run = applied(run, judged, self.now_s)
+            assert judge.judge(run, manifests, self.now_s) == (), "judging twice must change nothing"
+            step = plan.decide(run, self.now_s)
+            run = applied(run, step.decisions, self.now_s)
+            decided += [*judged, *step.decisions]
+            if not step.decisions and not judged:
+                return decided, step
+        raise AssertionError("deciding does not come to rest")
+
+    def _commit(self, events: tuple[Event, ...], manifests: dict[str, Manifest]) -> None:
+        self.manifests = manifests
+        self.journal += [(event, self.now_s) for event in events]
+        for before, event, after in each_applied(self.run, events, self.now_s):
+            self.run = after
+            self.oracle.check(before, event, after)
+
+    def _wake_in(self, delay_s: float | None) -> None:
         self.wake += 1
-        if step.deadline_s is not None:
-            self.after(step.deadline_s - self.now_s, lambda wake=self.wake: self._woken(wake))
+        if delay_s is not None:
+            self.after(delay_s, lambda wake=self.wake: self._woken(wake))
 
     def _woken(self, wake: int) -> None:
         if self.is_up and wake == self.wake:
-            self._pump()
+            self._pass()
 
     def _publish(self) -> None:
         self.orders += 1
@@ -216,17 +262,15 @@ class World:
                 delay_s = self.random.uniform(0.001, 0.05)
                 self.after(delay_s, lambda w=worker, o=order, n=self.orders: self._obey(w, o, n))
 
-    def receive(self, worker: SimWorker, report_id: str, event: Event) -> None:
-        """Ingest: fenced, recorded once."""
+    def receive(self, report_id: str, event: Event) -> bool:
+        """Ingest: recorded once, however often it comes. Whether the sender was answered."""
         if report_id in self.seen:
-            return
-        self.seen.add(report_id)
-        self._record(event)
-        if self.dies_before_deciding:
-            self.dies_before_deciding = False
-            self.restart_controller(0.5)
-        else:
-            self._pump()
+            return True
+        recorded = len(self.journal)
+        is_answered = self._pass(event)
+        if len(self.journal) > recorded:
+            self.seen.add(report_id)
+        return is_answered
 
     def restart_controller(self, away_s: float) -> None:
         """The controller dies now, and comes back with nothing but its journal."""
@@ -240,8 +284,7 @@ class World:
     def ask_to_stop(self) -> None:
         """A person wants the run to end."""
         if self.is_up and self.run.end is None:
-            self._record(StopAsked("ann", "enough"))
-            self._pump()
+            self._pass(StopAsked("ann", "enough"))
 
     def open_again(self) -> None:
         """A person starts the same command again after the run has ended."""
@@ -250,8 +293,7 @@ class World:
         for worker in self.workers.values():
             if not worker.is_gone:
                 self.kill_launcher(worker)
-        self._record(RunOpened("run", self.run.job, self.run.policy, "ann"))
-        self._pump()
+        self._pass(RunOpened("run", self.run.job, self.run.policy, "ann"))
 
     def _controller_back(self) -> None:
         self.is_up = True
@@ -262,9 +304,9 @@ class World:
             again = apply(again, event, at_s)
         assert _unheard(again) == _unheard(self.run), "the journal must give the same run"
         self.run = again
-        for member, session in tuple(self.run.sessions.items()):
-            self._record(WorkerDisconnected(member, session.agent_session))
-        self._pump()
+        sessions = self.run.sessions.items()
+        if not self._pass(*(WorkerDisconnected(member, session.agent_session) for member, session in sessions)):
+            self.restart_controller(0.5)
 
     def _heartbeat(self) -> None:
         for worker in self.workers.values():
@@ -282,10 +324,11 @@ class World:
         if not self.is_up or worker.connected or worker.is_gone or self.now_s < worker.away_until_s:
             return
         worker.session += 1
-        worker.connected = True
+        worker.connected = True  # it is told what it should be doing in the pass that records this
         session = Session(worker.session, worker.launcher, host="host", next_address=worker.address)
-        self._record(WorkerConnected(worker.worker, self.members, session, worker.word, worker.started))
-        self._pump()
+        if not self._pass(WorkerConnected(worker.worker, self.members, session, worker.word, worker.started)):
+            worker.connected = False
+            return
         for lane in (0, 1):
             self.after(0.01, lambda lane=lane: self._send(worker, lane))
 
@@ -296,8 +339,7 @@ class World:
             return
         worker.connected = False
         if self.is_up:
-            self._record(WorkerDisconnected(worker.worker, worker.session))
-            self._pump()
+            self._pass(WorkerDisconnected(worker.worker, worker.session))
 
     def report(self, worker: SimWorker, fact: object, urgent: bool = False) -> None:
         """Spools a fact, or a manifest. A trainer's end overtakes what its hooks have written."""
@@ -316,11 +358,10 @@ class World:
             return
         report_id, fact = spool[0]
         if isinstance(fact, Manifest):
-            self.manifests[fact.digest] = fact
-            self._pump()
+            is_answered = self._pass(manifest=fact)
         else:
-            self.receive(worker, report_id, fact)  # type: ignore[arg-type]
-        if self.random.random() < 0.9 and spool and spool[0][0] == report_id:
+            is_answered = self.receive(report_id, fact)  # type: ignore[arg-type]
+        if is_answered and self.random.random() < 0.9 and spool and spool[0][0] == report_id:
             spool.pop(0)
         self.after(self.random.uniform(0.001, 0.05), lambda: self._send(worker, lane))
 
@@ -560,7 +601,7 @@ class World:
         elif kind < 0.71:
             self.restart_controller(self.random.choice((0.0, 0.1, 2.0, 100.0)))
         elif kind < 0.75:
-            self.dies_before_deciding = True
+            self.break_next(self.random.choice(tuple(Break)))
         elif kind < 0.82:
             self.flip_newest()
         elif kind < 0.92 and self.random.random() < 0.8:
