@@ -6,7 +6,7 @@ Reads from the store, never from memory, so that a follower sees exactly what a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from lastgood_controller.documents import Document, journal_entry
 from lastgood_controller.journal import advance
@@ -19,12 +19,17 @@ from lastgood_controller.store import StoreReader
 #: Entries that are read from the store at once.
 PAGE = 500
 
-#: One fact brings several entries within milliseconds: what is new is read this much later, all of it at once.
+#: One thing that happens brings several facts within milliseconds: what is new is read this much later, all at once.
 GATHER_S = 0.05
 
 
 async def follow(
-    store: StoreReader, loop: RunLoop, after_sequence: int, *, is_following: bool
+    store: StoreReader,
+    loop: RunLoop,
+    after_sequence: int,
+    *,
+    is_following: bool,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Document]:
     """The entries after a sequence number, as documents; ends once the run has ended, or has no more for now.
 
@@ -45,4 +50,4 @@ async def follow(
         if not is_following or loop.is_stopping or (run is not None and run.end is not None):
             return
         await recorded.wait()  # set already when something was recorded while we read
-        await asyncio.sleep(GATHER_S)
+        await sleep(GATHER_S)

@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_bench import REPOSITORY, Bench, read_lines, saved_fact, wait_until, write_fact
+from worker_bench import (
+    REPOSITORY,
+    Bench,
+    drop_from_cache,
+    is_cached,
+    read_lines,
+    saved_fact,
+    wait_until,
+    write_fact,
+)
 
 from lastgood.inspect import read_manifest
 from lastgood.v1 import agent_service_pb2 as pb
@@ -246,6 +255,27 @@ def test_a_task_is_answered_with_what_its_bytes_are(bench: Bench, checkpoint: st
     assert answers["whole"].bytes_read > 0
     assert answers["whole"].medium in (pb.MEDIUM_DISK, pb.MEDIUM_CACHE)
     wait_until(lambda: os.listdir(bench.worker / "spool" / "reports") == [], "the answers are not kept any longer")
+
+
+@pytest.mark.parametrize(("plan", "is_cached_after"), [(None, True), (common_pb2.PLAN_KIND_FRESH, False)])
+def test_a_checkpoint_is_in_memory_after_it_was_read_for_a_plan_and_left_on_the_disk_while_training_goes_on(
+    bench: Bench, checkpoint: str, plan: int | None, is_cached_after: bool
+):
+    # given: nothing of it is in memory
+    data = Path(f"{checkpoint}.data-00000-of-00001")
+    drop_from_cache(data)
+    if is_cached(data):
+        pytest.skip(f"{data} lies on a file system that is memory itself")
+
+    # when
+    task = pb.VerifyTask(task_id="whole", prefix=checkpoint, manifest_digest=read_manifest(checkpoint).digest)
+    known = {} if plan is None else {"plan": common_pb2.Plan(kind=plan)}
+    start(bench, verify_tasks=[task], **known)
+    (report,) = wait_until(lambda: bench.controller.of("verified"), "an answer")
+
+    # then
+    assert (list(report.verified.faults), report.verified.medium) == ([], pb.MEDIUM_DISK)
+    assert is_cached(data) is is_cached_after
 
 
 def test_what_the_script_asks_for_is_listed_down_to_the_first_whole_checkpoint(bench: Bench, checkpoint: str):

@@ -6,7 +6,9 @@ without TensorFlow. Every wait has a deadline and watches for the outcome itself
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 import queue
 import shutil
@@ -269,6 +271,26 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
+
+
+def is_cached(path: Path) -> bool:
+    """Whether the kernel holds the first page of a file in memory. Does not touch it."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as pages:
+        start = ctypes.c_char.from_buffer(pages)
+        resident = ctypes.create_string_buffer(1)
+        address = ctypes.c_void_p(ctypes.addressof(start))
+        failed = ctypes.CDLL(None, use_errno=True).mincore(address, ctypes.c_size_t(1), resident)
+        del start  # or the file can't be let go
+        if failed:
+            raise OSError(ctypes.get_errno(), "mincore", str(path))
+        return bool(resident.raw[0] & 1)
+
+
+def drop_from_cache(path: Path) -> None:
+    """Lets the kernel forget what it holds of a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -187,6 +187,18 @@ def test_the_live_picture_lets_events_scroll_and_keeps_the_job_below():
     assert "Ended" in text
 
 
+def test_only_a_live_picture_wants_to_know_at_every_moment_where_the_job_stands():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    picture = display.open_display(False, 10.0, Terminal())
+    plain = display.open_display(True, 10.0, Terminal())
+    piped = display.open_display(False, 10.0, io.StringIO())
+
+    assert [each.refresh_s for each in (picture, plain, piped)] == [0.5, 10.0, 10.0]
+
+
 def test_a_narrow_terminal_gets_the_failures_below_the_numbers():
     failed = incident(worker="worker/1", reason="WorkerExited", detail="its trainer ended with status 1")
 
