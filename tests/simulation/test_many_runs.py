@@ -69,7 +69,8 @@ def test_whichever_pass_of_the_controller_is_broken_off_the_run_finishes_as_it_d
     undisturbed = a_run_with_a_failure()
     assert undisturbed.passes > 40
 
-    for number in range(undisturbed.passes):
+    shift, stride = (0, 1) if IS_FULL else (tuple(Break).index(how), 2)
+    for number in range(shift % stride, undisturbed.passes, stride):
         world = a_run_with_a_failure(number, how)
 
         assert world.run.end is not None, f"pass {number}: still waiting {world.waiting or 'for a fact'}"
