@@ -107,9 +107,9 @@ def plan_jobs(entries: Sequence[Entry], job_bytes: int) -> Iterator[Job]:
                 yield Job(entry.shard_id, entry.offset + stop, (Span(index, start, stop),))
             continue
         if not spans:
-            shard_id, begin = entry.shard_id, entry.offset
+            shard_id, begin, end = entry.shard_id, entry.offset, entry.end
         spans.append(Span(index, 0, entry.size_bytes))
-        end = entry.end
+        end = max(end, entry.end)  # an empty tensor may lie where one that is not begins
     if spans:
         yield Job(shard_id, end, tuple(spans))
 

@@ -108,7 +108,9 @@ class Shard:
                     ),
                 )
             filled += count
-        end = start + filled if self.reads_end is None else min(start + filled, self.reads_end)
+        end = start + filled
+        if self.reads_end is not None:
+            end = min(end, max(self.reads_end, offset + least_bytes))
         self._at, self._filled = start, end - start
         fresh = end - offset
         self.bytes_read += fresh
