@@ -42,6 +42,7 @@ class Attempts:
         self._next_run: Optional[Message] = None
         self._kill_at_s: Optional[float] = None
         self._port: Optional[HeldPort] = None
+        self._is_ending = False
         self._hold_port()
 
     @property
@@ -85,7 +86,8 @@ class Attempts:
             self._tell(TrainerState(phase="exited", attempt=attempt, was_stopped=True))
 
     def end(self, grace_s: float) -> None:
-        """Stops what runs, and starts nothing any more that waits."""
+        """Stops what runs, starts nothing any more that waits, and offers itself for no other attempt."""
+        self._is_ending = True
         self._next_run = None
         self._stop_trainer(grace_s)
 
@@ -190,7 +192,7 @@ class Attempts:
     def message(self) -> Dict[str, Any]:
         """The trainer's state and the next one's address, as they travel."""
         address = self._port.address if self._port is not None else ""
-        is_offered = self._state.phase != "running"
+        is_offered = self._state.phase != "running" and not self._is_ending
         return {"trainer": self._state.to_json(), "next_address": address if is_offered else ""}
 
     def _tell(self, state: TrainerState) -> None:

@@ -231,6 +231,20 @@ def test_a_signal_to_the_launcher_ends_everything_within_8_s(bench: Bench, tmp_p
     assert bench.controller.exited(1, 1).was_stopped
 
 
+def test_a_launcher_that_was_told_to_end_offers_no_address_for_another_attempt(bench: Bench):
+    # given
+    launcher = bench.launch(bench.script(SLEEPER))
+    bench.controller.desire_run(1)
+    bench.controller.running(1)
+
+    # when
+    launcher.send_signal(signal.SIGTERM)
+    launcher.wait(8)
+
+    # then
+    assert [r.trainer_changed.next_address for r in bench.controller.trainers(pb.TRAINER_PHASE_EXITED, 1)] == [""]
+
+
 def test_a_second_signal_does_not_wait_for_a_stubborn_trainer(bench: Bench):
     # given
     launcher = bench.launch(bench.script("signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"))
