@@ -24,7 +24,7 @@ from lastgood_controller.client import ClientError, JobClient
 ACTS: Mapping[str, str] = {
     "a": "kill worker 1",
     "b": "flip one bit in the newest checkpoint's data and kill the chief",
-    "c": "delete the state file and kill worker 1",
+    "c": "kill worker 1 and delete the state file",
 }
 _RETRY_S = 0.1
 
@@ -112,7 +112,7 @@ class Saboteur(threading.Thread):
         while act != "b" and self._reached() < step + self._steps_to_lose and not self._stopped.wait(_RETRY_S / 10):
             pass
         try:
-            what = {"a": self._kill, "b": self._flip_and_kill, "c": self._delete_and_kill}[act](job, prefix)
+            what = {"a": self._kill, "b": self._flip_and_kill, "c": self._kill_and_delete}[act](job, prefix)
         except OSError as error:
             self.fault = f"could not {ACTS[act]}: {error}"
             return
@@ -128,10 +128,14 @@ class Saboteur(threading.Thread):
         where = flip_bit(f"{prefix}.data-00000-of-00001")
         return f"flipped one bit at byte {where} of {os.path.basename(prefix)}'s data, and {_kill_trainer(job, 0)}"
 
-    def _delete_and_kill(self, job: Mapping[str, Any], prefix: str) -> str:
-        state_file = os.path.join(os.path.dirname(prefix), "checkpoint")
-        os.unlink(state_file)
-        return f"deleted the state file `checkpoint`, and {_kill_trainer(job, -1)}"
+    def _kill_and_delete(self, job: Mapping[str, Any], prefix: str) -> str:
+        """In this order, and once the whole gang is dead: a save that is under way would write the state file anew."""
+        killed = _kill_trainer(job, -1)
+        pids = [pid for worker in job["workers"].values() if (pid := worker["trainer"]["pid"])]
+        while any(map(_is_running, pids)) and not self._stopped.wait(_RETRY_S / 10):
+            pass
+        os.unlink(os.path.join(os.path.dirname(prefix), "checkpoint"))
+        return f"{killed}, and deleted the state file `checkpoint`"
 
 
 def is_ripe(act: str, job: Mapping[str, Any], save: Mapping[str, Any], first_step: int, last_step: int) -> bool:
@@ -162,3 +166,11 @@ def _kill_trainer(job: Mapping[str, Any], member: int) -> str:
     pid = job["workers"][worker]["trainer"]["pid"]
     os.kill(pid, signal.SIGKILL)
     return f"killed {worker}'s trainer (pid {pid}) with SIGKILL"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
