@@ -1,18 +1,18 @@
 """What `tf.train.Checkpoint.restore` would do, key by key, before it does it; pure: two descriptions in, words out.
 
-`lastgood.matching` says who meets whom, `lastgood.taken` and `lastgood.loose` what becomes of each value; here it is
-put together, with the variables that no object leads to and with notes. Refuses to call a checkpoint whole: no tensor
-is read (`lastgood verify` does). What is likely and not proven is called suspected.
+`lastgood.explanation` describes the sides, matches them and judges what becomes of each value; here it is put together,
+with the variables that no object leads to and with notes. Refuses to call a checkpoint whole: no tensor is read
+(`lastgood verify` does). What is likely and not proven is called suspected.
 """
 
 from collections import Counter
 from typing import List, Tuple
 
-from lastgood.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_of
-from lastgood.loose import judge_loose
-from lastgood.predictions import Explanation, Outcome, Prediction, worst_first
-from lastgood.sides import Sides
-from lastgood.taken import judge_taken
+from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_of
+from lastgood.explanation.loose import judge_loose
+from lastgood.explanation.predictions import Explanation, Outcome, Prediction, worst_first
+from lastgood.explanation.sides import Sides
+from lastgood.explanation.taken import judge_taken
 
 __all__ = ["Explanation", "Outcome", "Prediction", "explain", "explain_nothing", "failed"]
 

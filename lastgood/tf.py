@@ -16,7 +16,9 @@ from typing import Any, Deque, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from lastgood import checksum
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
-from lastgood.described import (
+from lastgood.explain import Explanation, explain_nothing
+from lastgood.explain import explain as explain_descriptions
+from lastgood.explanation.described import (
     ATTRIBUTES,
     SAVE_COUNTER,
     VARIABLE_VALUE,
@@ -28,11 +30,9 @@ from lastgood.described import (
     paths_of,
     rules_of,
 )
-from lastgood.displacement import without_numbers
-from lastgood.explain import Explanation, explain_nothing
-from lastgood.explain import explain as explain_descriptions
+from lastgood.explanation.displacement import without_numbers
+from lastgood.explanation.saved_side import describe_saved
 from lastgood.manifest import Kind
-from lastgood.saved_side import describe_saved
 
 _KERAS = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
 _OPTIMIZERS = ("Optimizer", "OptimizerV2", "BaseOptimizer", "_BaseOptimizer", "_OptimizerBase")

@@ -44,8 +44,8 @@ def _configure(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace) -> int:
     from lastgood.errors import BundleError
     from lastgood.explain import Explanation, explain
+    from lastgood.explanation.saved_side import describe_saved
     from lastgood.reasons import Reason
-    from lastgood.saved_side import describe_saved
 
     target = describe_saved(arguments.against)
     if isinstance(target, Explanation):  # nothing is known of the program then, so nothing can be told

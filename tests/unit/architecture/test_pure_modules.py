@@ -45,7 +45,7 @@ def test_explaining_a_restore_decides_from_descriptions_alone() -> None:
     strangers = [i for module in deciding for i in imports_of(module) if i.imported not in allowed]
 
     # then
-    assert "lastgood.matching" in deciding
+    assert "lastgood.explanation.matching" in deciding
     assert strangers == [], "\n".join(map(str, strangers))
 
 

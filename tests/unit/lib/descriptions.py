@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
-from lastgood.described import ATTRIBUTES, VARIABLE_VALUE, Description, Tensor, paths_of
+from lastgood.explanation.described import ATTRIBUTES, VARIABLE_VALUE, Description, Tensor, paths_of
 
 
 def tensor(shape: tuple[int, ...] | None = (4,), crc: int | None = None, dtype: str = "float32", **more: Any) -> Tensor:

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood.cli import main
-from lastgood.described import Outsider, Slots, Traits, rules_of
 from lastgood.explain import Outcome, Prediction, explain, explain_nothing
+from lastgood.explanation.described import Outsider, Slots, Traits, rules_of
+from lastgood.explanation.saved_side import describe_saved
 from lastgood.inspect import read_manifest
 from lastgood.manifest import Kind
-from lastgood.saved_side import describe_saved
 from lastgood.sidecar import Sidecar, write_sidecar
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "explain.schema.json").read_text())

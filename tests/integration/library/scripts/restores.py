@@ -64,7 +64,7 @@ def variables_of(checkpoint_object):
     description = lastgood.tf._Describer(tf, checkpoint_object, False)
     found = description.run()
     paths = {}
-    from lastgood.described import paths_of
+    from lastgood.explanation.described import paths_of
 
     for number, path in paths_of(found.graph).items():
         live = description._objects[number]
@@ -547,7 +547,7 @@ def run(name, counter):
 
 
 def saved_values(prefix):
-    from lastgood.described import label_of
+    from lastgood.explanation.described import label_of
 
     if prefix is None or not os.path.exists(prefix + ".index"):
         return {}

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import List, Mapping, Sequence, Tuple
 
-from lastgood.described import Description
-from lastgood.matching import Matching
+from lastgood.explanation.described import Description
+from lastgood.explanation.matching import Matching
 
 _NUMBERED = re.compile(r"(.*?)(\d+)\Z", re.DOTALL)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Deque, Dict, List, Mapping, Optional, Tuple
 
 from lastgood.bundle.graph import SlotVariable
-from lastgood.described import VARIABLE_VALUE, Description, Slots
+from lastgood.explanation.described import VARIABLE_VALUE, Description, Slots
 
 
 @dataclass(frozen=True)

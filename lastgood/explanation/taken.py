@@ -7,11 +7,11 @@ it is assigned; shapes when it is the value's turn. The first that does not fit 
 from itertools import takewhile
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from lastgood.described import Tensor, label_of
-from lastgood.displacement import MOVED, SHIFTED, SWAPPED, Displacement, Pair, find_displaced
+from lastgood.explanation.described import Tensor, label_of
+from lastgood.explanation.displacement import MOVED, SHIFTED, SWAPPED, Displacement, Pair, find_displaced
+from lastgood.explanation.predictions import FIT, SAME_OPTIMIZER, SAME_ORDER, Outcome, Prediction
+from lastgood.explanation.sides import UNKNOWN, Assignment, Sides
 from lastgood.manifest import Kind
-from lastgood.predictions import FIT, SAME_OPTIMIZER, SAME_ORDER, Outcome, Prediction
-from lastgood.sides import UNKNOWN, Assignment, Sides
 
 _HOW = {
     SWAPPED: "two values change places",

@@ -8,10 +8,10 @@ import re
 from typing import Mapping, Union
 
 from lastgood.checkpoint import BUNDLE, open_checkpoint
-from lastgood.described import Description, describe_checkpoint
 from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError
 from lastgood.explain import Explanation, failed
+from lastgood.explanation.described import Description, describe_checkpoint
 from lastgood.manifest import Kind
 from lastgood.reasons import Reason
 from lastgood.sidecar import SidecarError, read_sidecar

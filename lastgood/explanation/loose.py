@@ -7,10 +7,10 @@ the same parent (renamed), another number of layers or elements, and at last tha
 from functools import cached_property
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from lastgood.described import Slots, label_of
-from lastgood.matching import LostSlot
-from lastgood.predictions import RESAVE, SAME_OPTIMIZER, TRACK, Outcome, Prediction
-from lastgood.sides import UNKNOWN, Loose, Sides, Top
+from lastgood.explanation.described import Slots, label_of
+from lastgood.explanation.matching import LostSlot
+from lastgood.explanation.predictions import RESAVE, SAME_OPTIMIZER, TRACK, Outcome, Prediction
+from lastgood.explanation.sides import UNKNOWN, Loose, Sides, Top
 
 #: Beside which object of the program, and how from there: where to look for the like of a loose value.
 _Spot = Tuple[int, str]

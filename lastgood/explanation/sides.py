@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from lastgood.bundle.graph import SlotVariable
-from lastgood.counts import CountDifference, find_count_differences
-from lastgood.described import NEVER_RESTORED, Description, Tensor, label_of, paths_of
-from lastgood.displacement import Holder
-from lastgood.matching import Matching, Meeting, match
+from lastgood.explanation.counts import CountDifference, find_count_differences
+from lastgood.explanation.described import NEVER_RESTORED, Description, Tensor, label_of, paths_of
+from lastgood.explanation.displacement import Holder
+from lastgood.explanation.matching import Matching, Meeting, match
 
 #: What is not known of a value that a description lacks.
 UNKNOWN = Tensor("", None)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from lastgood.described import Tensor
+from lastgood.explanation.described import Tensor
 
 SWAPPED, SHIFTED, MOVED = "swapped", "shifted", "moved"
 

@@ -1,0 +1,10 @@
+"""What `lastgood.explain` is made of: two sides described, matched as TensorFlow matches them, and judged key by key.
+
+described      what a side is: objects by name, values, behaviour. From a checkpoint; `saved_side` opens one
+matching       who meets whom, by the rules of `tf.train.Checkpoint.restore`
+sides          both sides and their matching, for whoever judges
+taken, loose   what becomes of values that the program takes, and of those without a counterpart
+displacement   values that come into the wrong variable
+counts         where the number of layers differs
+predictions    the words that come out
+"""
