@@ -5,6 +5,7 @@ document: by scenario what was predicted, what the restore raised, and for each 
 Every saved value and every initial value is unlike any other, so that a value's way can be told from the value.
 """
 
+import gc
 import json
 import os
 import sys
@@ -17,6 +18,8 @@ import tensorflow as tf
 import lastgood.tf
 from lastgood.checkpoint import open_checkpoint
 from lastgood.tf import local_replicas
+
+gc.freeze()  # each explanation asks the collector for all live objects: TensorFlow's own need no look
 
 FOLDER = sys.argv[1]
 SCENARIOS = {}
