@@ -8,7 +8,6 @@ is not installed), 3 could not tell, 130 interrupted, 141 when nobody reads the 
 
 import sys
 from argparse import ArgumentParser
-from contextlib import suppress
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
 from lastgood import __version__, streams
@@ -181,6 +180,5 @@ def _what_to_install(entry_point: "EntryPoint", error: ImportError) -> str:
 
 
 def _fail(sentence: str, status: int) -> int:
-    with suppress(OSError):  # the exit status still tells
-        print("lastgood: {}".format(sentence), file=sys.stderr)
+    streams.complain(sentence)
     return status

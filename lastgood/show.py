@@ -117,7 +117,7 @@ def tree(tensors: Sequence[TensorInfo]) -> List[Row]:
     nodes: List[_Node] = []
     opened: List[_Node] = []  # from the outermost object to the one that the last tensor was
     for tensor in tensors:
-        path = printable(tensor.label).split("/")
+        path = tensor.label.split("/")
         shared = 0
         for node, name in zip(opened, path):
             if node.name != name:
@@ -178,13 +178,6 @@ def _joined(nodes: Sequence[_Node]) -> List[Row]:
             before = ""
             joins.append(above)
     return rows
-
-
-def printable(text: str) -> str:
-    """The text with what could steer a terminal escaped."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def read_values(

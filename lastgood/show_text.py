@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from lastgood.errors import BundleError
-from lastgood.show import Row, Shown, Totals, printable, totals, tree
-from lastgood.wording import reason_link, size_in_words
+from lastgood.show import Row, Shown, Totals, totals, tree
+from lastgood.wording import printable, reason_link, size_in_words
 
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _NARROWEST_NAME = 20

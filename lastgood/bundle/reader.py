@@ -17,6 +17,7 @@ from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_f
 from lastgood.checksum import unmask
 from lastgood.errors import BundleError
 from lastgood.reasons import Reason
+from lastgood.wording import printable
 
 HEADER_KEY = b""
 
@@ -104,11 +105,11 @@ class Bundle:
 
 
 def label(key: bytes) -> str:
-    """A key as people read it: an attribute path without TensorFlow's suffix, binary bytes escaped, not endless."""
+    """A key as people read it: an attribute path without TensorFlow's suffix, escaped where needed, not endless."""
     text = (key[: -len(_SUFFIX)] if key.endswith(_SUFFIX) else key).decode("utf-8", "backslashreplace")
-    if not text.isprintable():
-        text = text.replace("\0", "\\0").replace("\n", "\\n")
-    return text if len(text) <= 200 else text[:197] + "..."
+    if len(text) > 200:
+        text = text[:197] + "..."
+    return text if text.isprintable() else printable(text)
 
 
 def index_path(prefix: str) -> str:

@@ -1,7 +1,6 @@
 """`lastgood latest DIR`: what TensorFlow takes for the latest checkpoint, which one is, and what lies around it."""
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -12,9 +11,9 @@ from lastgood.examine import Examination, examine
 from lastgood.inspect import read_step
 from lastgood.latest import MEANINGS, Judged, Outcome, Verdict
 from lastgood.repair import Repair, RepairRefusedError, repair
-from lastgood.streams import say
+from lastgood.streams import complain, say
 from lastgood.verify import Verification, default_threads
-from lastgood.wording import reason_link, size_in_words
+from lastgood.wording import printable, reason_link, size_in_words
 
 _STATUS = {Verdict.AGREES: 0, Verdict.DIFFERS: 1, Verdict.UNKNOWN: 3}
 
@@ -54,11 +53,11 @@ def _run(arguments: Namespace) -> int:
         say(json.dumps(latest_to_json(found, done, refused), indent=2))
     else:
         for line in _lines(found):
-            say(line)
+            say(printable(line))
         if done is not None:
-            say(_repaired(done))
+            say(printable(_repaired(done)))
     if refused is not None:
-        print("lastgood: nothing was repaired: {}".format(refused), file=sys.stderr)
+        complain("nothing was repaired: {}".format(refused))
         return 1 if isinstance(refused, RepairRefusedError) and refused.is_hopeless else 3
     return 0 if done is not None else _STATUS[found.answer.verdict]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence
 from lastgood.command import Command
 from lastgood.errors import BundleError
 from lastgood.reasons import Reason
+from lastgood.streams import complain
 from lastgood.wording import reason_link
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _show(arguments: Namespace) -> int:
 
             _write(iter([json.dumps({"path": arguments.path, "problem": problem_to_json(error)}, indent=2)]))
         else:
-            print("lastgood: {} ({})".format(error, reason_link(error.reason.value)), file=sys.stderr)
+            complain("{} ({})".format(error, reason_link(error.reason.value)))
         return _exit_status([error])
 
 

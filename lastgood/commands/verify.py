@@ -1,7 +1,6 @@
 """`lastgood verify PREFIX|DIR…`: reads checkpoints' bytes and says of each whether it is whole."""
 
 import json
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -12,10 +11,10 @@ from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.progress import Bar
 from lastgood.reasons import Reason
-from lastgood.streams import say
+from lastgood.streams import complain, say
 from lastgood.targets import targets
 from lastgood.verify import Fault, Verification, default_threads
-from lastgood.wording import reason_link, size_in_words
+from lastgood.wording import printable, reason_link, size_in_words
 
 GOOD, BAD, UNKNOWN = "Good", "Bad", "Unknown"
 
@@ -80,7 +79,7 @@ def _seconds(text: str) -> float:
 
 def _run(arguments: Namespace) -> int:
     if arguments.manifest and (len(arguments.paths) > 1 or is_directory(arguments.paths[0])):
-        print("lastgood: --manifest goes with one checkpoint, not with several or a directory", file=sys.stderr)
+        complain("--manifest goes with one checkpoint, not with several or a directory")
         return 2
     rows: List[Row] = []
     for path in arguments.paths:
@@ -88,7 +87,7 @@ def _run(arguments: Namespace) -> int:
             rows.append(row)
             if not arguments.json:
                 for line in _lines(row):
-                    say(line)
+                    say(printable(line))
     found = [row.verification for row in rows]
     if arguments.json:
         say(json.dumps([row_to_json(row) for row in rows], indent=2))
@@ -109,7 +108,7 @@ def _rows_of(path: str, arguments: Namespace) -> Iterator[Row]:
         yield Row(_unread(path, Fault(error.reason, error.detail)))
         return
     if not found:
-        print("lastgood: no checkpoint lies in {}".format(path), file=sys.stderr)
+        complain("no checkpoint lies in {}".format(path))
 
 
 def _row(prefix: str, arguments: Namespace) -> Row:
@@ -128,7 +127,7 @@ def _row(prefix: str, arguments: Namespace) -> Row:
     try:
         return Row(verification, written=write_manifest(verification))
     except LastgoodError as error:
-        print("lastgood: no manifest was written: {}".format(error), file=sys.stderr)
+        complain("no manifest was written: {}".format(error))
         return Row(verification, not_written=str(error))
 
 

@@ -88,6 +88,30 @@ def test_a_manifest_that_cannot_be_written_is_said_and_is_no_verdict(directory, 
     assert (status, found["standing"], found["written_manifest"]) == (3, "Good", None)
 
 
+def test_neither_a_path_nor_a_key_can_steer_a_terminal(tmp_path, capsys):
+    # given: a damaged tensor with such a key, in a directory with such a name
+    (tmp_path / "a\x1b[2J\nb").mkdir()
+    prefix = build.write_bundle(
+        tmp_path / "a\x1b[2J\nb" / "ckpt-1", [build.Tensor(b"k\x1b[2J\ny\x9b", bytes(4), (1,), crc=7)]
+    )
+
+    # when
+    for arguments in (
+        ["verify", prefix],
+        ["latest", os.path.dirname(prefix)],
+        ["show", prefix],
+        ["show", prefix + "0"],
+    ):
+        main(arguments)
+
+    # then
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert [line for line in (out + err).splitlines() if line.startswith(("b", "y"))] == []
+    assert "/a\\x1b[2J\\nb/ckpt-1  Corrupt: k\\x1b[2J\\ny\\x9b (4 bytes at 0 in " in out
+    assert err.startswith("lastgood: Incomplete: ")
+
+
 def test_a_note_is_printed_below_and_changes_no_verdict(directory, capsys):
     with open(directory / f"ckpt-1{DATA}", "ab") as file:
         file.write(b"more")
