@@ -13,9 +13,9 @@ from lastgood.bundle.files import is_directory, join, list_files, read_whole
 from lastgood.errors import MissingFileError
 
 _SUFFIX = ".index"
-_NUMBERED = re.compile(r"^.+-(\d{1,18})$")
-_TEMPORARY = re.compile(r"(_temp|\.tempstate\w*)$")
-_DATA_FILE = re.compile(r"^(.+)\.data-\d{5}-of-\d{5}$")
+_NUMBERED = re.compile(r".+-(\d{1,18})\Z", re.DOTALL)
+_TEMPORARY = re.compile(r"(_temp|\.tempstate\w*)\Z")
+_DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}\Z", re.DOTALL)
 _STATE_LINE = re.compile(r'^\s*(\w+)\s*:\s*(["\'])(.*)\2\s*$')
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}

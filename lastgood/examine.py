@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from lastgood import latest
-from lastgood.bundle.files import is_url
+from lastgood.bundle.files import is_url, read_whole
 from lastgood.directory import MAX_STATE_FILE_BYTES, STATE_FILE, list_checkpoints
 from lastgood.errors import BundleError, describe
 from lastgood.latest import Answer, Candidate, Judged, Left, Seen, Standing, TensorFlowSays
@@ -86,9 +86,8 @@ def examine(
 def read_state_bytes(directory: str) -> Optional[bytes]:
     """What the state file holds; None where TensorFlow reads nothing either (missing, a directory, no permission)."""
     try:
-        with open(os.path.join(directory, STATE_FILE), "rb") as file:
-            return file.read(MAX_STATE_FILE_BYTES)
-    except (OSError, ValueError):
+        return read_whole(os.path.join(directory, STATE_FILE), "the state file", MAX_STATE_FILE_BYTES)
+    except BundleError:
         return None
 
 
@@ -125,8 +124,9 @@ def _candidates(
         for prefix, candidate in here.items()
         if candidate.save_number is not None and (not names_of_series or latest.series_of(prefix) in names_of_series)
     }
+    by_path = {posixpath.normpath(prefix): candidate for prefix, candidate in here.items()}
     for path in listed if not series else ():
-        known = _same(list(here.values()), path) or _elsewhere(path, path == says.prefix)
+        known = by_path.get(posixpath.normpath(path)) or _elsewhere(path, path == says.prefix)
         if known is not None:
             found[known.prefix] = known
     if says.prefix is not None and _same(list(found.values()), says.prefix) is None:
@@ -136,7 +136,7 @@ def _candidates(
         for c in found.values()
     ]
     timestamps_s = (says.state or salvage(content or b"")).timestamps_s
-    return [latest.with_list(candidate, listed, timestamps_s) for candidate in spelled], listed
+    return latest.with_list(spelled, listed, timestamps_s), listed
 
 
 def _elsewhere(prefix: str, is_answer: bool) -> Optional[Candidate]:

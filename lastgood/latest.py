@@ -8,23 +8,24 @@ is saved again, and is newer than `ckpt-5`.
 
 import posixpath
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Callable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from lastgood.state_file import Fault, State, StateFileError, parse, salvage
 
 #: Between the writing of an index and the time in the state file lies the rest of a save, and two clocks' difference.
 CLOCK_SLACK_S = 600.0
 
-_SERIES = re.compile(r"-\d{1,18}$")
-_TEMPORARY_SAVE = re.compile(r"_temp(_[0-9a-f]+)?$")
-_TEMPORARY_FILE = re.compile(r"\.tempstate\w*$")
-_WORKER_DIRECTORY = re.compile(r"^workertemp_\d+$")
-_STATE_TEMPORARY = re.compile(r"^checkpoint\.tmp\w*$")
+_SERIES = re.compile(r"-\d{1,18}\Z")
+_TEMPORARY_SAVE = re.compile(r"_temp(_[0-9a-f]+)?\Z")
+_TEMPORARY_FILE = re.compile(r"\.tempstate\w*\Z")
+_WORKER_DIRECTORY = re.compile(r"workertemp_\d+\Z")
+_STATE_TEMPORARY = re.compile(r"checkpoint\.tmp\w*\Z")
 _SIDECAR = ".lastgood.json"
 _INDEX = ".index"
-_DATA_FILE = re.compile(r"^(.+)\.data-(\d{5})-of-(\d{5})$")
+_DATA_FILE = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})\Z", re.DOTALL)
 
 
 class Outcome(str, Enum):
@@ -318,19 +319,21 @@ def leftovers(seen: Sequence[Seen], listed_names: Set[str]) -> Tuple[Left, ...]:
     found: List[Left] = [left for left in map(_left_of_one, seen) if left is not None]
     sizes = {row.name: row.size_bytes for row in seen if not row.is_directory}
     stems = {name[: -len(_INDEX)] for name in sizes if name.endswith(_INDEX)}
-    shards: List[Tuple[str, int]] = []
-    for name in sizes:
+    shards: Dict[str, List[int]] = {stem: [] for stem in stems}  # of how many each data file says it is
+    size_of = {stem: sizes[stem + _INDEX] for stem in stems}
+    for name, size_bytes in sizes.items():
         data_file = _DATA_FILE.match(name)
         if data_file:
-            shards.append((data_file.group(1), int(data_file.group(3))))
-    for stem in sorted((stems | {stem for stem, _ in shards}) - {""}):
-        counts = [of for owner, of in shards if owner == stem]
-        size = sum(sizes[name] for name in sizes if _belongs(name, stem))
-        kind = _kind_of(stem, stem in stems, sizes.get(stem + _INDEX, 0), counts, listed_names)
+            stem = data_file.group(1)
+            shards.setdefault(stem, []).append(int(data_file.group(3)))
+            size_of[stem] = size_of.get(stem, 0) + size_bytes
+    for stem in sorted(set(shards) - {""}):
+        kind = _kind_of(stem, stem in stems, sizes.get(stem + _INDEX, 0), shards[stem], listed_names)
         if kind is not None and not _TEMPORARY_FILE.search(stem):
-            found.append(Left(kind, stem, size))
+            found.append(Left(kind, stem, size_of[stem]))
+    owners = stems | {row.name for row in seen}
     for name in sizes:
-        if name.endswith(_SIDECAR) and not _has_owner(name[: -len(_SIDECAR)], stems, sizes, seen):
+        if name.endswith(_SIDECAR) and name[: -len(_SIDECAR)] not in owners:
             found.append(Left(Leftover.LONE_MANIFEST, name, sizes[name]))
     order = list(Leftover)
     return tuple(sorted(found, key=lambda left: (order.index(left.kind), left.name)))
@@ -359,18 +362,9 @@ def _kind_of(
         return None  # some other program's index
     if index_bytes == 0:
         return Leftover.EMPTY_INDEX
-    if not any(counts.count(of) == of for of in counts):
+    if not any(found == of for of, found in Counter(counts).items()):
         return Leftover.INDEX_WITHOUT_DATA
     return None if stem in listed_names else Leftover.ORPHAN
-
-
-def _belongs(name: str, stem: str) -> bool:
-    data_file = _DATA_FILE.match(name)
-    return name == stem + _INDEX or bool(data_file and data_file.group(1) == stem)
-
-
-def _has_owner(owner: str, stems: Set[str], sizes: Mapping[str, int], seen: Sequence[Seen]) -> bool:
-    return owner in stems or owner in sizes or any(row.name == owner for row in seen)
 
 
 # -------------------------------------------------------------------------------------------------------------- repair
@@ -417,10 +411,16 @@ def relative_path(directory: str, prefix: str) -> str:
     return prefix
 
 
-def with_list(candidate: Candidate, listed: Sequence[str], timestamps_s: Sequence[float]) -> Candidate:
-    """The candidate with its place in the state file's list and the time noted there."""
-    for position, path in enumerate(listed):
-        if is_same_path(path, candidate.prefix):
-            saved_s = timestamps_s[position] if position < len(timestamps_s) else None
-            return replace(candidate, position=position, saved_s=saved_s)
-    return candidate
+def with_list(candidates: Sequence[Candidate], listed: Sequence[str], timestamps_s: Sequence[float]) -> List[Candidate]:
+    """The candidates, each with its place in the state file's list and the time noted there."""
+    places: Dict[str, int] = {}
+    for place, path in enumerate(listed):
+        places.setdefault(posixpath.normpath(path), place)
+
+    def placed(candidate: Candidate) -> Candidate:
+        place = places.get(posixpath.normpath(candidate.prefix))
+        if place is None:
+            return candidate
+        return replace(candidate, position=place, saved_s=timestamps_s[place] if place < len(timestamps_s) else None)
+
+    return [placed(candidate) for candidate in candidates]

@@ -109,3 +109,11 @@ def test_a_damaged_state_file_says_what_it_still_can(tmp_path, content, expected
 
 def test_without_a_state_file_nothing_is_said(tmp_path):
     assert read_state_file(str(tmp_path)) is None
+
+
+def test_a_name_with_a_line_break_in_it_is_a_checkpoint_s_like_any(tmp_path):
+    for name in ("a\nb-1.index", "a\nb.index", "a\nb.data-00000-of-00001", "c-1\n.index"):
+        touch(tmp_path, name)
+
+    assert names(tmp_path) == ["a\nb-1"]
+    assert sorted(names(tmp_path, numbered_only=False)) == ["a\nb", "a\nb-1"]

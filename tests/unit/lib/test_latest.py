@@ -19,7 +19,9 @@ from lastgood.latest import (
     listed_paths,
     newest_first,
     repaired_state,
+    series_of,
     tensorflow_says,
+    with_list,
 )
 from lastgood.state_file import State, render
 
@@ -217,6 +219,31 @@ def test_everything_that_is_left_over_is_named_by_its_kind():
         Left(Leftover.LONE_MANIFEST, "ckpt-7.lastgood.json", 50),
     )
     assert set(MEANINGS) == set(Leftover)
+
+
+def test_leftovers_of_a_name_with_a_line_break_are_those_of_any_name():
+    seen = [Seen(name, False, 5) for name in ("a\nb-1.index", "a\nb-1.data-00000-of-00001", "checkpoint.tmp1\n")]
+
+    assert leftovers(seen, set()) == (Left(Leftover.ORPHAN, "a\nb-1", 10),)
+    assert (series_of("d/a\nb-1"), series_of("d/a-1\n")) == ("a\nb", "a-1\n")
+
+
+def test_what_lies_in_a_directory_of_many_checkpoints_is_said_in_a_time_that_grows_with_their_number():
+    # given: what a quadratic step would take minutes for
+    names = [f"ckpt-{number}" for number in range(20_000)]
+    seen = [Seen(name + suffix, False, 1) for name in names for suffix in (".index", ".data-00000-of-00001")]
+    seen += [Seen(f"gone-{number}.lastgood.json", False, 1) for number in range(20_000)]
+    candidates = [Candidate(f"d/{name}", 1.0) for name in names]
+
+    # when
+    left = leftovers(seen, set(names[1:]))
+    placed = with_list(candidates, [f"d/./{name}" for name in names], [2.0])
+
+    # then
+    assert left[0] == Left(Leftover.ORPHAN, "ckpt-0", 2)
+    assert len(left) == 20_001
+    assert [row.position for row in placed] == list(range(20_000))
+    assert [row.saved_s for row in placed[:2]] == [2.0, None]
 
 
 # -------------------------------------------------------------------------------------------------------------- repair

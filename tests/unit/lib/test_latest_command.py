@@ -16,8 +16,10 @@ import lastgood
 from lastgood.cli import main
 from lastgood.errors import WriteError
 from lastgood.examine import examine
+from lastgood.latest import Answer, Verdict
 from lastgood.repair import RepairRefusedError, repair
-from lastgood.verify import verify
+from lastgood.state_file import State, render
+from lastgood.verify import Verification, verify
 
 SOURCE = Path(lastgood.__file__).parents[1]
 KERAS = build.DATA / "tf-2.21.0" / "keras_adam"
@@ -282,6 +284,32 @@ def test_a_state_file_that_changes_meanwhile_is_left_alone(directory):
         repair(found)
 
     assert contents(directory) == before
+
+
+def test_a_pipe_in_the_state_file_s_place_keeps_nobody_waiting(directory, capsys):
+    os.unlink(directory / "checkpoint")
+    os.mkfifo(directory / "checkpoint")
+
+    assert main(["latest", str(directory)]) == 1
+    assert "there is no state file: training starts afresh, in silence" in capsys.readouterr().out
+    assert main(["latest", "--repair", str(directory)]) == 3
+    assert stat.S_ISFIFO(os.stat(directory / "checkpoint").st_mode)
+
+
+def test_a_state_file_that_lists_thousands_is_compared_with_a_directory_of_thousands(tmp_path):
+    # given: what a quadratic step would take minutes for
+    names = [f"ckpt-{number}" for number in range(10_000)]
+    for number, name in enumerate(names):
+        (tmp_path / f"{name}.index").touch()
+        os.utime(tmp_path / f"{name}.index", (number, number))
+    (tmp_path / "checkpoint").write_bytes(render(State(names[-1], tuple(names))))
+
+    # when
+    found = examine(str(tmp_path), lambda prefix: Verification(prefix, "digest", (), 1, 1, 0.0, "cache"))
+
+    # then
+    assert [row.candidate.position for row in found.judged] == list(range(9_999, -1, -1))
+    assert found.answer == Answer(Verdict.AGREES, found.judged[0], ())
 
 
 def test_a_directory_in_the_state_file_s_place_is_left_alone(directory):
