@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import bundle_builder as build
 import fsspec
@@ -153,6 +155,34 @@ def test_without_the_package_of_a_store_fsspec_says_what_to_install():
     assert "gcsfs" in fault.detail
 
 
+class Answers(BaseHTTPRequestHandler):
+    """Says the status that is the first part of the path."""
+
+    def do_GET(self):
+        self.send_error(int(self.path.split("/")[1]))
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(404, Reason.INCOMPLETE), (410, Reason.INCOMPLETE), (403, Reason.UNREADABLE), (500, Reason.UNREADABLE)],
+)
+def test_over_http_only_what_is_not_there_is_missing(status, reason):
+    pytest.importorskip("aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        answered = reasons(verify(f"http://127.0.0.1:{server.server_port}/{status}/ckpt-1"))
+        server.shutdown()
+
+    refused = reasons(verify(f"http://127.0.0.1:{server.server_port}/404/ckpt-1"))
+
+    assert (answered, refused) == ([reason], [Reason.UNREADABLE])
+
+
 def test_an_unknown_scheme_is_unreadable():
     assert reasons(verify("nowhere://bucket/ckpt-1")) == [Reason.UNREADABLE]
 
@@ -178,6 +208,15 @@ def test_a_file_url_is_the_path_in_it(tmp_path):
 
     assert verify("file://" + prefix).faults == ()
     assert [listed.prefix for listed in list_checkpoints(f"file://{tmp_path}")] == ["file://" + prefix]
+
+
+def test_links_that_lead_nowhere_that_we_may_look_are_named_and_hide_nothing_else(tmp_path):
+    prefix = build.write_bundle(tmp_path / "ckpt-1", [build.Tensor(b"t", bytes(4), (1,))])
+    os.symlink("loop-2.index", tmp_path / "loop-2.index")
+
+    found = {listed.prefix: reasons(verify(listed.prefix)) for listed in list_checkpoints(str(tmp_path))}
+
+    assert found == {prefix: [], str(tmp_path / "loop-2"): [Reason.UNREADABLE]}
 
 
 def test_links_are_followed_and_only_files_are_listed(tmp_path):
