@@ -57,14 +57,16 @@ class TensorFlowSays:
     state: Optional[State] = None
 
 
-def tensorflow_says(directory: str, content: Optional[bytes], finds: Callable[[str], bool]) -> TensorFlowSays:
+def tensorflow_says(
+    directory: str, content: Optional[bytes], finds: Callable[[str], bool], hindrance: str = ""
+) -> TensorFlowSays:
     """The answer of `tf.train.latest_checkpoint(directory)`.
 
     content: of the state file; None where there is none that can be read. finds: whether TensorFlow finds something at
-    a path (`lastgood.path_patterns.finds`).
+    a path (`lastgood.path_patterns.finds`). hindrance: why the state file cannot be read, where one is there.
     """
     if content is None:
-        return TensorFlowSays(Outcome.NONE, why="there is no state file", has_state_file=False)
+        return TensorFlowSays(Outcome.NONE, why=hindrance or "there is no state file", has_state_file=False)
     try:
         state = parse(content)
     except StateFileError as error:

@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
+from lastgood.arguments import seconds
 from lastgood.attest import verify_saved
 from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
@@ -29,7 +30,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--series", metavar="NAME", help="look at the checkpoints NAME-1, NAME-2... alone")
     parser.add_argument(
         "--settle-s",
-        type=float,
+        type=seconds,
         default=0.0,
         metavar="S",
         help="say of damaged files that were written less than S seconds ago that they cannot be judged yet",

@@ -3,20 +3,19 @@
 import json
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence
 
+from lastgood.arguments import count
 from lastgood.command import Command
 from lastgood.errors import BundleError
-from lastgood.reasons import Reason
+from lastgood.reasons import UNDECIDED
 from lastgood.streams import complain
 from lastgood.wording import reason_link
 
 if TYPE_CHECKING:
     from lastgood.checkpoint import Checkpoint
     from lastgood.show import Shown
-
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED)
 
 _WRITE_CHARACTERS = 1 << 16
 
@@ -32,14 +31,8 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--names", action="store_true", help="also the name that each variable had when it was saved")
     parser.add_argument("--values", action="store_true", help="also the values of small tensors, checked")
     parser.add_argument(
-        "--max-values", metavar="N", type=_count, default=16, help="what counts as small: so many elements (16)"
+        "--max-values", metavar="N", type=count(0), default=16, help="what counts as small: so many elements (16)"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise ArgumentTypeError("expected a number, found {!r}".format(text))
-    return int(text)
 
 
 def _run(arguments: Namespace) -> int:
@@ -89,7 +82,7 @@ def _read(checkpoint: "Checkpoint", arguments: Namespace) -> "Shown":
 
 def _exit_status(problems: Sequence[BundleError]) -> int:
     """0 when all was read, 1 when something is damaged or missing, 3 when that cannot be said."""
-    if any(error.reason not in _UNDECIDED for error in problems):
+    if any(error.reason not in UNDECIDED for error in problems):
         return 1
     return 3 if problems else 0
 

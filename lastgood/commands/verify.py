@@ -1,25 +1,23 @@
 """`lastgood verify PREFIX|DIR…`: reads checkpoints' bytes and says of each whether it is whole."""
 
 import json
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+from lastgood.arguments import count, seconds
 from lastgood.attest import may_be_attested, verify_saved, write_manifest
-from lastgood.bundle.files import is_directory
+from lastgood.bundle.files import is_directory, local_path
 from lastgood.checksum import IS_FAST
 from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.progress import Bar
-from lastgood.reasons import Reason
+from lastgood.reasons import UNDECIDED
 from lastgood.streams import complain, say
 from lastgood.targets import targets
 from lastgood.verify import Fault, Verification, default_threads
 from lastgood.wording import printable, reason_link, size_in_words
 
 GOOD, BAD, UNKNOWN = "Good", "Bad", "Unknown"
-
-#: With these nothing is known about the bytes: they condemn no checkpoint.
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_CHECKSUM, Reason.STILL_CHANGING)
 
 _SLOWLY = "; slowly, without crc32c in C: pip install crc32c"
 
@@ -40,11 +38,11 @@ def _configure(parser: ArgumentParser) -> None:
         help="a checkpoint, such as ckpts/ckpt-7, a .keras or .weights.h5 file, or a directory: each of these in it",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list (docs/json.md, `verification`)")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="read with N threads (default: one per core)")
+    parser.add_argument("--threads", type=count(1), metavar="N", help="read with N threads (default: one per core)")
     parser.add_argument("--no-finite", action="store_true", help="NaN and Inf are no fault")
     parser.add_argument(
         "--settle-s",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="S",
         help="say of damaged files that were written less than S seconds ago that they are still changing",
@@ -59,22 +57,6 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--drop-cache", action="store_true", help="make the kernel forget the files first, so that the disk is read"
     )
-
-
-def _threads(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise ArgumentTypeError("expected a number of 1 or more, found {!r}".format(text))
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ArgumentTypeError("expected seconds, 0 or more, found {!r}".format(text))
-    return seconds
 
 
 def _run(arguments: Namespace) -> int:
@@ -101,7 +83,7 @@ def _rows_of(path: str, arguments: Namespace) -> Iterator[Row]:
     """What lies at one argument, each checkpoint as soon as it was read."""
     found = 0
     try:
-        for prefix in targets(path):
+        for prefix in targets(local_path(path)):
             found += 1
             yield _row(prefix, arguments)
     except BundleError as error:
@@ -139,7 +121,7 @@ def standing(verification: Verification) -> str:
     """Good, Bad, or Unknown where nothing can be said about the bytes."""
     if not verification.faults:
         return GOOD
-    return UNKNOWN if all(fault.reason in _UNDECIDED for fault in verification.faults) else BAD
+    return UNKNOWN if all(fault.reason in UNDECIDED for fault in verification.faults) else BAD
 
 
 def exit_status(verifications: Sequence[Verification]) -> int:

@@ -291,7 +291,7 @@ def test_a_pipe_in_the_state_file_s_place_keeps_nobody_waiting(directory, capsys
     os.mkfifo(directory / "checkpoint")
 
     assert main(["latest", str(directory)]) == 1
-    assert "there is no state file: training starts afresh, in silence" in capsys.readouterr().out
+    assert f"expected the state file at {directory}/checkpoint, found no regular file: " in capsys.readouterr().out
     assert main(["latest", "--repair", str(directory)]) == 3
     assert stat.S_ISFIFO(os.stat(directory / "checkpoint").st_mode)
 
@@ -310,6 +310,44 @@ def test_a_state_file_that_lists_thousands_is_compared_with_a_directory_of_thous
     # then
     assert [row.candidate.position for row in found.judged] == list(range(9_999, -1, -1))
     assert found.answer == Answer(Verdict.AGREES, found.judged[0], ())
+
+
+def test_a_state_file_that_cannot_be_read_is_not_called_missing(directory, capsys):
+    os.unlink(directory / "checkpoint")
+    os.symlink("checkpoint", directory / "checkpoint")
+
+    assert main(["latest", str(directory)]) == 1
+    assert (
+        f"  - the state file at {directory}/checkpoint cannot be read: Too many levels of symbolic links: "
+        "training starts afresh, in silence\n"
+    ) in capsys.readouterr().out
+
+
+def test_a_state_file_that_is_too_large_to_be_read_whole_leaves_all_open(directory, capsys):
+    with open(directory / "checkpoint", "ab") as file:
+        file.write(b"# more\n" * (1 << 20))
+
+    assert main(["latest", "--repair", str(directory)]) == 3
+
+    assert capsys.readouterr() == (
+        "",
+        f"lastgood: Unsupported: {directory}/checkpoint has more than 4194304 bytes, and no more are read\n",
+    )
+
+
+def test_a_series_that_is_not_there_is_no_series_that_agrees(directory, capsys):
+    assert main(["latest", "--series", "ckp", str(directory)]) == 3
+
+    assert capsys.readouterr() == (
+        "",
+        f"lastgood: Incomplete: no checkpoint of the series ckp lies in {directory}; those there are called ckpt\n",
+    )
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_time_that_makes_no_sense_is_wrong_usage(directory, seconds, capsys):
+    assert main(["latest", f"--settle-s={seconds}", str(directory)]) == 2
+    assert f"expected seconds, 0 or more, found '{seconds}'" in capsys.readouterr().err
 
 
 def test_a_directory_in_the_state_file_s_place_is_left_alone(directory):

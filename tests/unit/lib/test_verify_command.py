@@ -88,6 +88,15 @@ def test_a_manifest_that_cannot_be_written_is_said_and_is_no_verdict(directory, 
     assert (status, found["standing"], found["written_manifest"]) == (3, "Good", None)
 
 
+def test_a_file_url_means_what_lies_at_the_path_in_it(directory, capsys):
+    status, found = documents(capsys, "--write-manifest", f"file://{directory}/ckpt-1", f"file://{directory}")
+
+    assert (status, [row["prefix"] for row in found]) == (0, [f"{directory}/ckpt-{number}" for number in (1, 2, 1)])
+    assert {row["written_manifest"] for row in found} == {f"{directory}/ckpt-{n}.lastgood.json" for n in (1, 2)}
+    assert main(["latest", f"file://{directory}"]) == 1
+    assert f"newest whole     {directory}/ckpt-2\n" in capsys.readouterr().out
+
+
 def test_neither_a_path_nor_a_key_can_steer_a_terminal(tmp_path, capsys):
     # given: a damaged tensor with such a key, in a directory with such a name
     (tmp_path / "a\x1b[2J\nb").mkdir()
