@@ -8,7 +8,7 @@ A manifest that cannot be used is a note.
 import os
 import time
 from dataclasses import replace
-from typing import Any, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple
 
 from lastgood.bundle.files import is_url, stat_file
 from lastgood.bundle.reader import INDEX_FILE, index_path, read_bundle, shard_paths
@@ -30,6 +30,9 @@ from lastgood.sidecar import (
     write_sidecar,
 )
 from lastgood.verify import Fault, Verification, verify
+
+if TYPE_CHECKING:
+    from lastgood.verify_keras import Options
 
 
 class NotTheSameError(LastgoodError):
@@ -73,20 +76,31 @@ def _verified(path: str, saved: Optional[Sidecar], where: str, options: Mapping[
         return _compared(verify(recognised.location, **options), saved, where)
     from lastgood.verify_keras import verify_keras
 
+    rest = _options_of_one_file(options)
     if saved is not None and (saved.manifest is not None or len(saved.files) != 1):
         note = Note(Remark.FOREIGN_MANIFEST, "{} does not describe a file of Keras's".format(where))
-        return _noted(verify_keras(path, recognised.kind), note)
-    return verify_keras(path, recognised.kind, saved.files[0] if saved else None, where)
+        return _noted(verify_keras(recognised.location, recognised.kind, options=rest), note)
+    return verify_keras(recognised.location, recognised.kind, saved.files[0] if saved else None, where, rest)
 
 
 def _unrecognised(path: str, error: BundleError, options: Mapping[str, Any]) -> Verification:
     """What is not all there may be on its way, which `verify` knows; why it is not there is known here."""
+    if os.path.isfile(path):
+        from lastgood.verify_keras import verify_unknown
+
+        return verify_unknown(path, error, _options_of_one_file(options))
     if error.reason is not Reason.INCOMPLETE:
         return _unread(path, Fault(error.reason, error.detail))
     found = verify(path, **options)
     if [fault.reason for fault in found.faults] != [Reason.INCOMPLETE]:
         return found
     return replace(found, faults=(Fault(error.reason, error.detail),))
+
+
+def _options_of_one_file(options: Mapping[str, Any]) -> "Options":
+    from lastgood.verify_keras import Options
+
+    return Options(**{name: value for name, value in options.items() if name in Options._fields})
 
 
 def _unread(path: str, fault: Fault) -> Verification:

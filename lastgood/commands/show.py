@@ -26,7 +26,7 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print a JSON document (docs/json.md, `show`)")
     parser.add_argument(
-        "--key", metavar="PATTERN", help="only tensors with this in their path, or that match it where it has * or ?"
+        "--key", metavar="PATTERN", help="only tensors with this in their path, or that match it where it has *, ? or ["
     )
     parser.add_argument("--names", action="store_true", help="also the name that each variable had when it was saved")
     parser.add_argument("--values", action="store_true", help="also the values of small tensors, checked")
