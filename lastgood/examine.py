@@ -12,7 +12,8 @@ from lastgood import latest
 from lastgood.bundle.files import is_url, local_path, read_whole
 from lastgood.directory import MAX_STATE_FILE_BYTES, STATE_FILE, list_checkpoints
 from lastgood.errors import BundleError, MissingFileError, describe
-from lastgood.latest import Answer, Candidate, Judged, Left, Seen, Standing, TensorFlowSays
+from lastgood.latest import Answer, Candidate, Judged, Standing, TensorFlowSays
+from lastgood.leftovers import Left, Seen, leftovers
 from lastgood.path_patterns import finds
 from lastgood.reasons import UNDECIDED, Reason
 from lastgood.state_file import State, salvage
@@ -78,7 +79,7 @@ def examine(
         says=says,
         judged=judged,
         answer=latest.answer(says, judged),
-        left=latest.leftovers(seen, {posixpath.basename(path) for path in listed}),
+        left=leftovers(seen, {posixpath.basename(path) for path in listed}),
         times_are_right=latest.are_times_right(candidates, noted.prefix if noted else None),
         series=tuple(sorted({latest.series_of(candidate.prefix) for candidate in candidates})),
         digest=digest,

@@ -10,7 +10,8 @@ from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.examine import Examination, examine
 from lastgood.inspect import read_step
-from lastgood.latest import MEANINGS, Judged, Outcome, Verdict
+from lastgood.latest import Judged, Outcome, Verdict
+from lastgood.leftovers import MEANINGS
 from lastgood.repair import Repair, RepairRefusedError, repair
 from lastgood.streams import complain, say
 from lastgood.verify import Verification, default_threads
