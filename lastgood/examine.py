@@ -10,13 +10,13 @@ from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from lastgood import latest
 from lastgood.bundle.files import is_url, local_path, read_whole
-from lastgood.directory import MAX_STATE_FILE_BYTES, STATE_FILE, list_checkpoints
+from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError, MissingFileError, describe
 from lastgood.latest import Answer, Candidate, Judged, Standing, TensorFlowSays
 from lastgood.leftovers import Left, Seen, leftovers
 from lastgood.path_patterns import finds
 from lastgood.reasons import UNDECIDED, Reason
-from lastgood.state_file import State, salvage
+from lastgood.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, State, salvage
 from lastgood.verify import Verification
 
 #: How many series a sentence names.

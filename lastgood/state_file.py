@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+#: What it is called in a directory; and of how many bytes it is read whole.
+STATE_FILE = "checkpoint"
+MAX_STATE_FILE_BYTES = 4 << 20
+
 _LATEST, _ALL = "model_checkpoint_path", "all_model_checkpoint_paths"
 _TIMESTAMPS, _PRESERVED = "all_model_checkpoint_timestamps", "last_preserved_timestamp"
 _TEXTS, _NUMBERS, _REPEATED = (_LATEST, _ALL), (_TIMESTAMPS, _PRESERVED), (_ALL, _TIMESTAMPS)

@@ -13,7 +13,7 @@ import pytest
 
 from lastgood import reading
 from lastgood.bundle.files import Named, is_directory, is_url, join, list_files, open_file, stat_file
-from lastgood.directory import StateFile, list_checkpoints, read_state_file
+from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.inspect import read_full_names, read_manifest, read_step
 from lastgood.reasons import Reason
@@ -101,22 +101,13 @@ def test_an_object_that_is_replaced_while_it_is_read_leaves_all_open(store):
     assert reasons(verification) == [Reason.STILL_CHANGING]
 
 
-def test_a_directory_below_a_url_is_listed_with_its_state_file(store):
+def test_a_directory_below_a_url_is_listed(store):
     upload(store, str(build.DATA / "tf-2.21.0" / "keras_adam" / "ckpt-2"))
 
     assert {os.path.basename(listed.prefix) for listed in list_checkpoints("memory://ckpts")} == {"ckpt-2", "ckpt-3"}
     assert all(verify(listed.prefix).faults == () for listed in list_checkpoints("memory://ckpts"))
-    assert read_state_file("memory://ckpts") == StateFile(
-        "memory://ckpts/ckpt-3", ("memory://ckpts/ckpt-2", "memory://ckpts/ckpt-3")
-    )
-    assert (list_checkpoints("memory://nothing"), read_state_file("memory://nothing")) == ((), None)
+    assert list_checkpoints("memory://nothing") == ()
     assert (is_directory("memory://ckpts"), is_directory("memory://ckpts/ckpt-2.index")) == (True, False)
-
-
-def test_a_state_file_may_name_another_store(store):
-    store.pipe_file("/ckpts/checkpoint", b'model_checkpoint_path: "gs://bucket/ckpt-1"')
-
-    assert read_state_file("memory://ckpts") == StateFile("gs://bucket/ckpt-1", ())
 
 
 def test_what_is_missing_or_no_object_is_told_apart(store):
