@@ -103,6 +103,11 @@ def _store_of(path: str) -> Tuple[Any, str]:
         raise BundleError(
             Reason.UNREADABLE, "reading {} needs fsspec: pip install 'lastgood[remote]'".format(path)
         ) from error
+    except Exception as error:  # one that does not fit this interpreter raises what it likes at import
+        raise BundleError(
+            Reason.UNREADABLE,
+            "reading {} needs an fsspec that works: pip install 'lastgood[remote]' ({})".format(path, describe(error)),
+        ) from error
     try:
         # What a store listed a minute ago says nothing about now.
         store, key = url_to_fs(path, use_listings_cache=False)

@@ -139,6 +139,21 @@ def test_without_fsspec_one_sentence_says_what_to_install(monkeypatch):
     assert fault.detail == "reading s3://bucket/ckpt-1.index needs fsspec: pip install 'lastgood[remote]'"
 
 
+def test_an_fsspec_that_cannot_be_imported_says_so(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fsspec"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "fsspec.py").write_text("raise RuntimeError('of another Python')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    (fault,) = verify("s3://bucket/ckpt-1").faults
+
+    assert fault.reason is Reason.UNREADABLE
+    assert fault.detail == (
+        "reading s3://bucket/ckpt-1.index needs an fsspec that works: pip install 'lastgood[remote]' "
+        "(RuntimeError: of another Python)"
+    )
+
+
 def test_without_the_package_of_a_store_fsspec_says_what_to_install():
     (fault,) = verify("gs://bucket/ckpt-1").faults
 
