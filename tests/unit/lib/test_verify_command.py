@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import bundle_builder as build
@@ -77,6 +78,30 @@ def test_a_manifest_elsewhere_is_taken_when_it_is_named_and_must_be_of_use(direc
     assert main(["verify", "--manifest", str(tmp_path / "none.json"), str(directory / "ckpt-1")]) == 3
     assert main(["verify", "--manifest", str(manifest), str(directory)]) == 2
     assert main(["verify", "--manifest", str(manifest), str(directory / "ckpt-1"), str(directory / "ckpt-2")]) == 2
+
+
+def test_a_manifest_that_is_named_is_the_one_of_that_checkpoint_whatever_its_name(directory, tmp_path, capsys):
+    # given
+    main(["verify", "--write-manifest", str(directory / "ckpt-1")])
+    manifest = str(directory / "ckpt-1.lastgood.json")
+    for number, name in ((1, "best"), (2, "other")):
+        for suffix in (".index", DATA):
+            shutil.copyfile(directory / f"ckpt-{number}{suffix}", directory / (name + suffix))
+    with zipfile.ZipFile(directory / "m.keras", "w") as file:
+        file.writestr("config.json", "{}")
+    capsys.readouterr()
+
+    # when
+    same, other = (documents(capsys, "--manifest", manifest, directory / name) for name in ("best", "other"))
+    of_another_kind = main(["verify", "--manifest", manifest, str(directory / "m.keras")])
+
+    # then
+    assert (same[0], same[1][0]["manifest"], same[1][0]["causes"]) == (0, manifest, [])
+    assert (other[0], [cause["reason"] for cause in other[1][0]["causes"]]) == (1, ["Vanished"])
+    assert (of_another_kind, capsys.readouterr().err) == (
+        3,
+        f"lastgood: ForeignManifest: {manifest} does not describe a file of Keras's\n",
+    )
 
 
 def test_a_manifest_that_cannot_be_written_is_said_and_is_no_verdict(directory, capsys):
