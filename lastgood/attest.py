@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lastgood.verify_keras import Options
 
 
+_WRITTEN_AGAIN = "{} was written again after it was verified: verify it once more"
+
+
 class NotTheSameError(LastgoodError):
     """The checkpoint changed after it was verified, so no manifest was written for it."""
 
@@ -182,19 +185,22 @@ def _of_bundle(found: Verification, at_s: float) -> Sidecar:
         verified_at_s=at_s,
     )
     if manifest.digest != found.digest or read_manifest(found.prefix).digest != found.digest:
-        raise NotTheSameError("{} was written again after it was verified: verify it once more".format(found.prefix))
+        raise NotTheSameError(_WRITTEN_AGAIN.format(found.prefix))
     return sidecar
 
 
 def _of_keras(path: str, at_s: float) -> Sidecar:
     from lastgood.keras_files import read_model_config
     from lastgood.recognition import Kind, recognise
-    from lastgood.verify_keras import file_sum
+    from lastgood.verify_keras import file_sum, verify_keras
 
+    kind, noted = recognise(path).kind, file_sum(path)
+    if verify_keras(path, kind, noted).faults:  # what was verified may have been another file than the one noted
+        raise NotTheSameError(_WRITTEN_AGAIN.format(path))
     model = None
-    if recognise(path).kind is Kind.KERAS:
+    if kind is Kind.KERAS:
         model = config_from_json("config.json", read_model_config(path).decode("utf-8", "replace"))
-    return Sidecar(manifest=None, files=(file_sum(path),), model=model, verified_at_s=at_s)
+    return Sidecar(manifest=None, files=(noted,), model=model, verified_at_s=at_s)
 
 
 def _files(prefix: str) -> Tuple[FileSum, ...]:

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import lastgood
-from lastgood.attest import verify_saved, write_manifest
+from lastgood.attest import NotTheSameError, verify_saved, write_manifest
 from lastgood.cli import main
 from lastgood.notes import Remark
 from lastgood.reasons import Reason
@@ -92,6 +92,16 @@ def test_a_damaged_archive_is_bad(archive):
     assert reasons(verify_saved(archive)) == [Reason.CORRUPT]
     os.truncate(archive, position)
     assert reasons(verify_saved(archive)) == [Reason.TORN]
+
+
+def test_no_manifest_notes_an_archive_that_was_damaged_after_it_was_verified(archive):
+    found = verify_saved(archive)
+    flip(archive, Path(archive).read_bytes().index(HDF5) + 20)
+
+    with pytest.raises(NotTheSameError, match=r"model\.keras was written again after it was verified"):
+        write_manifest(found)
+
+    assert not os.path.exists(archive + ".lastgood.json")
 
 
 def test_a_manifest_of_another_kind_is_foreign(archive, weights):
