@@ -8,7 +8,7 @@ A manifest that cannot be used is a note.
 import os
 import time
 from dataclasses import replace
-from typing import Any, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Tuple
 
 from lastgood.bundle.files import is_url, stat_file
 from lastgood.bundle.reader import INDEX_FILE, index_path, read_bundle, shard_paths
@@ -31,6 +31,12 @@ from lastgood.sidecar import (
 )
 from lastgood.verify import Fault, Verification, verify
 
+if TYPE_CHECKING:
+    from lastgood.verify_keras import Options
+
+
+_WRITTEN_AGAIN = "{} was written again after it was verified: verify it once more"
+
 
 class NotTheSameError(LastgoodError):
     """The checkpoint changed after it was verified, so no manifest was written for it."""
@@ -40,10 +46,10 @@ def verify_saved(path: str, manifest_path: Optional[str] = None, **options: Any)
     """`verify` of whatever lies at `path`, and whether it is what the manifest beside it describes, if there is one.
 
     path: a prefix, a `.keras` or a `.weights.h5` file. Anything else that is recognised is Unsupported.
-    manifest_path: of another manifest, which must be there and of use: raises SidecarError otherwise.
+    manifest_path: of another manifest, which must be there and of use: raises SidecarError otherwise. Whoever names it
+        says that it is this checkpoint's, whatever that is called by now.
     options: those of `verify`.
     """
-    where = manifest_path or sidecar_path(path)
     saved: Optional[Sidecar] = None
     notes: Tuple[Note, ...] = ()
     if manifest_path is not None:
@@ -55,14 +61,23 @@ def verify_saved(path: str, manifest_path: Optional[str] = None, **options: Any)
             notes = (Note(error.remark, error.detail),)
         except BundleError as error:
             notes = (Note(Remark.DAMAGED_MANIFEST, error.detail),)
-    found = _verified(path, saved, where, options)
+    expected = _Expected(saved, manifest_path or sidecar_path(path), manifest_path is not None)
+    found = _verified(path, expected, options)
     return replace(found, notes=(*found.notes, *notes))
 
 
-def _verified(path: str, saved: Optional[Sidecar], where: str, options: Mapping[str, Any]) -> Verification:
+class _Expected(NamedTuple):
+    """What a checkpoint is compared with. saved: None without a manifest. where: its path. is_named: by a person."""
+
+    saved: Optional[Sidecar]
+    where: str
+    is_named: bool
+
+
+def _verified(path: str, expected: _Expected, options: Mapping[str, Any]) -> Verification:
     """By what lies there, and a bundle's prefix where nothing does."""
     if is_url(path) or os.path.exists(index_path(path)):
-        return _compared(verify(path, **options), saved, where)
+        return _compared(verify(path, **options), expected)
     from lastgood.recognition import Kind, recognise
 
     try:
@@ -70,23 +85,35 @@ def _verified(path: str, saved: Optional[Sidecar], where: str, options: Mapping[
     except BundleError as error:
         return _unrecognised(path, error, options)
     if recognised.kind is Kind.BUNDLE:
-        return _compared(verify(recognised.location, **options), saved, where)
+        return _compared(verify(recognised.location, **options), expected)
     from lastgood.verify_keras import verify_keras
 
+    rest = _options_of_one_file(options)
+    saved, where = expected.saved, expected.where
     if saved is not None and (saved.manifest is not None or len(saved.files) != 1):
-        note = Note(Remark.FOREIGN_MANIFEST, "{} does not describe a file of Keras's".format(where))
-        return _noted(verify_keras(path, recognised.kind), note)
-    return verify_keras(path, recognised.kind, saved.files[0] if saved else None, where)
+        found = verify_keras(recognised.location, recognised.kind, options=rest)
+        return _foreign(found, expected, "{} does not describe a file of Keras's".format(where))
+    return verify_keras(recognised.location, recognised.kind, saved.files[0] if saved else None, where, rest)
 
 
 def _unrecognised(path: str, error: BundleError, options: Mapping[str, Any]) -> Verification:
     """What is not all there may be on its way, which `verify` knows; why it is not there is known here."""
+    if os.path.isfile(path):
+        from lastgood.verify_keras import verify_unknown
+
+        return verify_unknown(path, error, _options_of_one_file(options))
     if error.reason is not Reason.INCOMPLETE:
         return _unread(path, Fault(error.reason, error.detail))
     found = verify(path, **options)
     if [fault.reason for fault in found.faults] != [Reason.INCOMPLETE]:
         return found
     return replace(found, faults=(Fault(error.reason, error.detail),))
+
+
+def _options_of_one_file(options: Mapping[str, Any]) -> "Options":
+    from lastgood.verify_keras import Options
+
+    return Options(**{name: value for name, value in options.items() if name in Options._fields})
 
 
 def _unread(path: str, fault: Fault) -> Verification:
@@ -100,26 +127,30 @@ def _read_named(prefix: str, path: str) -> Optional[Sidecar]:
         raise SidecarError(Remark.DAMAGED_MANIFEST, error.detail) from error
 
 
-def _compared(found: Verification, saved: Optional[Sidecar], where: str) -> Verification:
+def _compared(found: Verification, expected: _Expected) -> Verification:
+    saved, where = expected.saved, expected.where
     if saved is None or not found.digest or found.is_pending:
         return found  # without a manifest, or where nothing can be compared: a missing file is said already
     if saved.manifest is None:
-        return _noted(found, Note(Remark.FOREIGN_MANIFEST, "{} describes a file of Keras's".format(where)))
+        return _foreign(found, expected, "{} describes a file of Keras's".format(where))
     if saved.manifest.digest == found.digest:
         return replace(found, manifest=where)
     manifest = read_manifest(found.prefix)
     difference = what_differs(saved.manifest, manifest)
     if difference is None:
         return replace(found, manifest=where)
-    if not describes(saved, os.path.basename(found.prefix)):
+    if not expected.is_named and not describes(saved, os.path.basename(found.prefix)):
         names = ", ".join(file.name for file in saved.files[:1])
-        return _noted(found, Note(Remark.FOREIGN_MANIFEST, "{} describes another checkpoint, {}".format(where, names)))
+        return _foreign(found, expected, "{} describes another checkpoint, {}".format(where, names))
     detail = "another checkpoint than the one that {} describes lies at {}: {}".format(where, found.prefix, difference)
     return replace(found, faults=(Fault(Reason.VANISHED, detail), *found.faults))
 
 
-def _noted(found: Verification, note: Note) -> Verification:
-    return replace(found, notes=(*found.notes, note))
+def _foreign(found: Verification, expected: _Expected, detail: str) -> Verification:
+    """The manifest cannot be used. Raises SidecarError where a person named it."""
+    if expected.is_named:
+        raise SidecarError(Remark.FOREIGN_MANIFEST, detail)
+    return replace(found, notes=(*found.notes, Note(Remark.FOREIGN_MANIFEST, detail)))
 
 
 def may_be_attested(found: Verification) -> bool:
@@ -154,19 +185,22 @@ def _of_bundle(found: Verification, at_s: float) -> Sidecar:
         verified_at_s=at_s,
     )
     if manifest.digest != found.digest or read_manifest(found.prefix).digest != found.digest:
-        raise NotTheSameError("{} was written again after it was verified: verify it once more".format(found.prefix))
+        raise NotTheSameError(_WRITTEN_AGAIN.format(found.prefix))
     return sidecar
 
 
 def _of_keras(path: str, at_s: float) -> Sidecar:
     from lastgood.keras_files import read_model_config
     from lastgood.recognition import Kind, recognise
-    from lastgood.verify_keras import file_sum
+    from lastgood.verify_keras import file_sum, verify_keras
 
+    kind, noted = recognise(path).kind, file_sum(path)
+    if verify_keras(path, kind, noted).faults:  # what was verified may have been another file than the one noted
+        raise NotTheSameError(_WRITTEN_AGAIN.format(path))
     model = None
-    if recognise(path).kind is Kind.KERAS:
+    if kind is Kind.KERAS:
         model = config_from_json("config.json", read_model_config(path).decode("utf-8", "replace"))
-    return Sidecar(manifest=None, files=(file_sum(path),), model=model, verified_at_s=at_s)
+    return Sidecar(manifest=None, files=(noted,), model=model, verified_at_s=at_s)
 
 
 def _files(prefix: str) -> Tuple[FileSum, ...]:

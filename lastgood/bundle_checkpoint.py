@@ -6,7 +6,7 @@ not decided here: what nobody reads is not checked.
 
 from collections import OrderedDict
 from functools import cached_property
-from typing import Iterator, List, Mapping, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from lastgood.bundle import dtypes, slices
 from lastgood.bundle.contents import read_elements, read_stored, verify_entry
@@ -43,19 +43,17 @@ class BundleCheckpoint(Checkpoint):
     @cached_property
     def tensors(self) -> Mapping[bytes, TensorInfo]:
         parts = {part_key(entry.key, part) for entry in self._bundle.entries if entry.slices for part in entry.slices}
-        return {
-            entry.key: self._describe(entry)
-            for entry in self._bundle.entries
-            if entry.key != OBJECT_GRAPH_KEY and entry.key not in parts
-        }
-
-    def _describe(self, entry: Entry) -> TensorInfo:
-        if not entry.slices:
-            return TensorInfo(
-                entry.key, entry.dtype, entry.shape, entry.crc32c, entry.size_bytes, False, self._full_names
-            )
-        size_bytes = sum(part.size_bytes for part in self._parts(entry))
-        return TensorInfo(entry.key, entry.dtype, entry.shape, None, size_bytes, True, self._full_names)
+        names = self._full_names
+        found: Dict[bytes, TensorInfo] = {}
+        for entry in self._bundle.entries:
+            key, dtype, shape, _, _, size_bytes, crc, slices_of_it = entry
+            if slices_of_it:
+                size_bytes = sum(part.size_bytes for part in self._parts(entry))
+                found[key] = TensorInfo(key, dtype, shape, None, size_bytes, True, names)
+            elif key not in parts:
+                found[key] = TensorInfo(key, dtype, shape, crc, size_bytes, False, names)
+        found.pop(OBJECT_GRAPH_KEY, None)
+        return found
 
     def _parts(self, whole: Entry) -> List[Entry]:
         return [self._entries[part_key(whole.key, part)] for part in whole.slices]

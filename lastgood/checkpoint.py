@@ -11,8 +11,7 @@ reads every byte of it.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from lastgood.bundle.dtypes import is_opaque
 from lastgood.bundle.graph import ObjectGraph
@@ -35,15 +34,15 @@ def _nameless() -> Mapping[bytes, str]:
     return {}
 
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """One logical tensor: the parts of a sliced one count as one.
+class TensorInfo(NamedTuple):
+    """One logical tensor: the parts of a sliced one count as one. A tuple, since there may be 100,000 of them.
 
     key: the bundle key; in Keras files the path of the dataset.
     dtype: TensorFlow's name, such as "float32".
     crc32c: unmasked, of the stored bytes; None where the files have none for the tensor as a whole (sliced tensors,
         whose parts have one each; Keras files).
     size_bytes: of the stored bytes, all parts together.
+    names: gives the names of all variables, by key, when they are asked for.
     """
 
     key: bytes
@@ -52,7 +51,7 @@ class TensorInfo:
     crc32c: Optional[int]
     size_bytes: int
     is_sliced: bool = False
-    _names: Callable[[], Mapping[bytes, str]] = field(default=_nameless, repr=False, compare=False)
+    names: Callable[[], Mapping[bytes, str]] = _nameless
 
     @property
     def full_name(self) -> str:
@@ -60,7 +59,7 @@ class TensorInfo:
 
         Reads the object graph when the first one is asked for. Raises BundleError where that is damaged.
         """
-        return self._names().get(self.key, "")
+        return self.names().get(self.key, "")
 
     @property
     def label(self) -> str:

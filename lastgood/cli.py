@@ -3,7 +3,8 @@
 The library's own commands are listed here by name; none of them is imported before it is asked for. The others belong
 to parts that may not be installed and are found by the entry-point group `lastgood.commands`; a part that is missing or
 broken gives a sentence and harms no other command. Exit status: 0 good, 1 a bad verdict, 2 wrong usage (or a part that
-is not installed), 3 could not tell, 130 interrupted, 141 when nobody reads the output any more.
+is not installed), 3 could not tell (a fault of our own among it), 130 interrupted, 141 when nobody reads the output any
+more.
 """
 
 import sys
@@ -78,6 +79,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return _fail(str(error), UNKNOWN)
     except _UnavailableError as error:
         return _fail(str(error), USAGE)
+    except Exception:  # a fault of ours, and no verdict: 1, as Python has it, would condemn what was asked about
+        _print_traceback()
+        return _fail("this is a fault of lastgood's own; nothing is said about what it was asked for", UNKNOWN)
     except SystemExit as ended:  # argparse, after it has said what is wrong
         return ended.code if isinstance(ended.code, int) else (GOOD if ended.code is None else USAGE)
     return status
@@ -180,7 +184,13 @@ def _what_to_install(entry_point: "EntryPoint", error: ImportError) -> str:
     return "`lastgood {}` needs {} ({})".format(entry_point.name, cure, error)
 
 
+def _print_traceback() -> None:
+    from traceback import print_exc
+
+    with suppress(OSError):
+        print_exc()
+
+
 def _fail(sentence: str, status: int) -> int:
-    with suppress(OSError):  # the exit status still tells
-        print("lastgood: {}".format(sentence), file=sys.stderr)
+    streams.complain(sentence)
     return status

@@ -1,27 +1,19 @@
-"""Which checkpoints lie in a directory, newest first, and what TensorFlow's state file says about them.
+"""Which checkpoints lie in a directory, newest first.
 
 The order is that of the index files' times, and of the numbers only where times are equal: after a rollback `ckpt-3` is
 written again and is newer than the abandoned `ckpt-5`. Nothing is said here about whether a checkpoint is whole.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from lastgood.bundle.files import is_directory, join, list_files, read_whole
-from lastgood.errors import MissingFileError
+from lastgood.bundle.files import join, list_files
 
 _SUFFIX = ".index"
-_NUMBERED = re.compile(r"^.+-(\d{1,18})$")
-_TEMPORARY = re.compile(r"(_temp|\.tempstate\w*)$")
-_DATA_FILE = re.compile(r"^(.+)\.data-\d{5}-of-\d{5}$")
-_STATE_LINE = re.compile(r'^\s*(\w+)\s*:\s*(["\'])(.*)\2\s*$')
-_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
-_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
-
-STATE_FILE = "checkpoint"
-MAX_STATE_FILE_BYTES = 4 << 20
+_NUMBERED = re.compile(r".+-(\d{1,18})\Z", re.DOTALL)
+_TEMPORARY = re.compile(r"(_temp|\.tempstate\w*)\Z")
+_DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,14 +27,6 @@ class Listed:
     prefix: str
     mtime_s: float
     save_number: Optional[int]
-
-
-@dataclass(frozen=True)
-class StateFile:
-    """TensorFlow's file `checkpoint`. Prefixes are joined with the directory; empty or None where it does not say."""
-
-    latest: Optional[str]
-    all_prefixes: Tuple[str, ...]
 
 
 def list_checkpoints(directory: str, numbered_only: bool = True) -> Tuple[Listed, ...]:
@@ -77,43 +61,3 @@ def _scan(directory: str, numbered_only: bool) -> List[Tuple[int, Listed]]:
         save_number = int(number.group(1)) if number else None
         found.append((time_ns, Listed(join(directory, stem), time_ns / 1e9, save_number)))
     return found
-
-
-def read_state_file(directory: str) -> Optional[StateFile]:
-    """What the state file in `directory` says; None where there is none. Damaged lines are passed over.
-
-    It has no checksum, so it is a hint, never proof. Raises BundleError(UNREADABLE).
-    """
-    path = join(directory, STATE_FILE)
-    if is_directory(path):
-        return None
-    try:
-        text = read_whole(path, "the state file", MAX_STATE_FILE_BYTES)
-    except MissingFileError:
-        return None
-    latest: Optional[str] = None
-    prefixes: List[str] = []
-    for line in text.decode("utf-8", "surrogateescape").split("\n"):
-        field = _STATE_LINE.match(line)
-        if field is None or not field.group(3):
-            continue
-        path = join(directory, _unescape(field.group(3)))
-        if field.group(1) == "model_checkpoint_path":
-            latest = path
-        elif field.group(1) == "all_model_checkpoint_paths":
-            prefixes.append(path)
-    return StateFile(latest, tuple(prefixes))
-
-
-def _unescape(text: str) -> str:
-    """A string of protobuf's text format as the path that it stands for."""
-
-    def replaced(escape: "re.Match[bytes]") -> bytes:
-        octal, hexadecimal, other = escape.groups()
-        if octal:
-            return bytes([int(octal, 8) & 0xFF])
-        if hexadecimal:
-            return bytes([int(hexadecimal, 16)])
-        return _ESCAPED.get(other, other)
-
-    return os.fsdecode(_ESCAPE.sub(replaced, text.encode("utf-8", "surrogateescape")))

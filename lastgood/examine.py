@@ -6,20 +6,21 @@ Reads no more checkpoints than needed: the newest first, until one is whole. Cha
 import os
 import posixpath
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from lastgood import latest
-from lastgood.bundle.files import is_url
-from lastgood.directory import MAX_STATE_FILE_BYTES, STATE_FILE, list_checkpoints
-from lastgood.errors import BundleError, describe
-from lastgood.latest import Answer, Candidate, Judged, Left, Seen, Standing, TensorFlowSays
+from lastgood.bundle.files import is_url, local_path, read_whole
+from lastgood.directory import list_checkpoints
+from lastgood.errors import BundleError, MissingFileError, describe
+from lastgood.latest import Answer, Candidate, Judged, Standing, TensorFlowSays
+from lastgood.leftovers import Left, Seen, leftovers
 from lastgood.path_patterns import finds
-from lastgood.reasons import Reason
-from lastgood.state_file import State, salvage
+from lastgood.reasons import UNDECIDED, Reason
+from lastgood.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, State, salvage
 from lastgood.verify import Verification
 
-#: With these nothing is known about the bytes.
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_CHECKSUM, Reason.STILL_CHANGING)
+#: How many series a sentence names.
+_NAMED_SERIES = 8
 
 #: Reads one checkpoint's bytes.
 Verify = Callable[[str], Verification]
@@ -58,14 +59,16 @@ def examine(
 
     series: look at the checkpoints of that name alone; by default at those that the state file names.
     reads_all_listed: also read every checkpoint that the state file lists.
-    Raises BundleError(UNREADABLE) when the directory cannot be read.
+    Raises BundleError: UNREADABLE when the directory cannot be read, INCOMPLETE when nothing of `series` lies there and
+    something else does, UNSUPPORTED for a URL and for a state file that is too large.
     """
+    directory = local_path(directory)
     if is_url(directory):
         detail = "{} is not a local directory; `lastgood verify` reads what is in an object store".format(directory)
         raise BundleError(Reason.UNSUPPORTED, detail)
     seen = _see(directory)
-    content = read_state_bytes(directory)
-    says = latest.tensorflow_says(directory, content, finds)
+    content, hindrance = _read_state(directory)
+    says = latest.tensorflow_says(directory, content, finds, hindrance)
     candidates, listed = _candidates(directory, content, says, series)
     noted = _same(candidates, says.prefix or (listed[-1] if listed else None))
     ordered = latest.newest_first(candidates, noted.prefix if noted else None)
@@ -76,7 +79,7 @@ def examine(
         says=says,
         judged=judged,
         answer=latest.answer(says, judged),
-        left=latest.leftovers(seen, {posixpath.basename(path) for path in listed}),
+        left=leftovers(seen, {posixpath.basename(path) for path in listed}),
         times_are_right=latest.are_times_right(candidates, noted.prefix if noted else None),
         series=tuple(sorted({latest.series_of(candidate.prefix) for candidate in candidates})),
         digest=digest,
@@ -84,12 +87,26 @@ def examine(
 
 
 def read_state_bytes(directory: str) -> Optional[bytes]:
-    """What the state file holds; None where TensorFlow reads nothing either (missing, a directory, no permission)."""
+    """What the state file holds; None where TensorFlow reads nothing either (missing, a directory, no permission).
+
+    Raises BundleError(UNSUPPORTED) for one that is too large to be read whole, as TensorFlow would.
+    """
+    return _read_state(directory)[0]
+
+
+def _read_state(directory: str) -> Tuple[Optional[bytes], str]:
+    """What the state file holds; or why it cannot be read, "" where there is none."""
+    path = os.path.join(directory, STATE_FILE)
     try:
-        with open(os.path.join(directory, STATE_FILE), "rb") as file:
-            return file.read(MAX_STATE_FILE_BYTES)
-    except (OSError, ValueError):
-        return None
+        content = read_whole(path, "the state file", MAX_STATE_FILE_BYTES + 1)
+    except MissingFileError:
+        return None, ""
+    except BundleError as error:
+        return None, error.detail
+    if len(content) > MAX_STATE_FILE_BYTES:
+        detail = "{} has more than {} bytes, and no more are read".format(path, MAX_STATE_FILE_BYTES)
+        raise BundleError(Reason.UNSUPPORTED, detail)
+    return content, ""
 
 
 def _see(directory: str) -> List[Seen]:
@@ -119,14 +136,17 @@ def _candidates(
     names = {posixpath.basename(prefix) for prefix in here}
     listed = latest.listed_paths(directory, says, content, names)
     named = {latest.series_of(path) for path in listed} & {latest.series_of(prefix) for prefix in here}
+    if series and here and series not in {latest.series_of(prefix) for prefix in here}:
+        raise BundleError(Reason.INCOMPLETE, _no_such_series(directory, series, here))
     names_of_series = {series} if series else named  # none: what the state file says names nothing here
     found: Dict[str, Candidate] = {
         prefix: candidate
         for prefix, candidate in here.items()
         if candidate.save_number is not None and (not names_of_series or latest.series_of(prefix) in names_of_series)
     }
+    by_path = {posixpath.normpath(prefix): candidate for prefix, candidate in here.items()}
     for path in listed if not series else ():
-        known = _same(list(here.values()), path) or _elsewhere(path, path == says.prefix)
+        known = by_path.get(posixpath.normpath(path)) or _elsewhere(path, path == says.prefix)
         if known is not None:
             found[known.prefix] = known
     if says.prefix is not None and _same(list(found.values()), says.prefix) is None:
@@ -136,7 +156,14 @@ def _candidates(
         for c in found.values()
     ]
     timestamps_s = (says.state or salvage(content or b"")).timestamps_s
-    return [latest.with_list(candidate, listed, timestamps_s) for candidate in spelled], listed
+    return latest.with_list(spelled, listed, timestamps_s), listed
+
+
+def _no_such_series(directory: str, series: str, prefixes: Iterable[str]) -> str:
+    names = sorted({latest.series_of(prefix) for prefix in prefixes})
+    return "no checkpoint of the series {} lies in {}; those there are called {}".format(
+        series, directory, ", ".join(names[:_NAMED_SERIES]) + (", ..." if len(names) > _NAMED_SERIES else "")
+    )
 
 
 def _elsewhere(prefix: str, is_answer: bool) -> Optional[Candidate]:
@@ -178,5 +205,5 @@ def _judged(candidate: Candidate, found: Verification) -> Judged:
     if found.is_whole:
         return Judged(candidate, Standing.WHOLE)
     first = found.faults[0]
-    is_open = all(fault.reason in _UNDECIDED for fault in found.faults)
+    is_open = all(fault.reason in UNDECIDED for fault in found.faults)
     return Judged(candidate, Standing.UNKNOWN if is_open else Standing.BAD, first.reason.value, first.detail)

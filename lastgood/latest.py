@@ -10,21 +10,15 @@ import posixpath
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Callable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from lastgood.state_file import Fault, State, StateFileError, parse, salvage
 
 #: Between the writing of an index and the time in the state file lies the rest of a save, and two clocks' difference.
 CLOCK_SLACK_S = 600.0
 
-_SERIES = re.compile(r"-\d{1,18}$")
-_TEMPORARY_SAVE = re.compile(r"_temp(_[0-9a-f]+)?$")
-_TEMPORARY_FILE = re.compile(r"\.tempstate\w*$")
-_WORKER_DIRECTORY = re.compile(r"^workertemp_\d+$")
-_STATE_TEMPORARY = re.compile(r"^checkpoint\.tmp\w*$")
-_SIDECAR = ".lastgood.json"
+_SERIES = re.compile(r"-\d{1,18}\Z")
 _INDEX = ".index"
-_DATA_FILE = re.compile(r"^(.+)\.data-(\d{5})-of-(\d{5})$")
 
 
 class Outcome(str, Enum):
@@ -56,14 +50,16 @@ class TensorFlowSays:
     state: Optional[State] = None
 
 
-def tensorflow_says(directory: str, content: Optional[bytes], finds: Callable[[str], bool]) -> TensorFlowSays:
+def tensorflow_says(
+    directory: str, content: Optional[bytes], finds: Callable[[str], bool], hindrance: str = ""
+) -> TensorFlowSays:
     """The answer of `tf.train.latest_checkpoint(directory)`.
 
     content: of the state file; None where there is none that can be read. finds: whether TensorFlow finds something at
-    a path (`lastgood.path_patterns.finds`).
+    a path (`lastgood.path_patterns.finds`). hindrance: why the state file cannot be read, where one is there.
     """
     if content is None:
-        return TensorFlowSays(Outcome.NONE, why="there is no state file", has_state_file=False)
+        return TensorFlowSays(Outcome.NONE, why=hindrance or "there is no state file", has_state_file=False)
     try:
         state = parse(content)
     except StateFileError as error:
@@ -262,117 +258,6 @@ def _why_not_taken(says: TensorFlowSays, newest: Judged) -> List[str]:
     return ["{} is whole, and no state file points to it".format(newest.prefix)]
 
 
-# ----------------------------------------------------------------------------------------------------------- leftovers
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One name in the directory. size_bytes: of a directory, what lies in it."""
-
-    name: str
-    is_directory: bool
-    size_bytes: int
-
-
-class Leftover(str, Enum):
-    """What lies in a checkpoint directory and is of no use to TensorFlow; or a checkpoint that it does not know of."""
-
-    ORPHAN = "Orphan"  # a checkpoint, complete by its files' names, that the state file does not list
-    EMPTY_INDEX = "EmptyIndex"
-    DATA_WITHOUT_INDEX = "DataWithoutIndex"
-    INDEX_WITHOUT_DATA = "IndexWithoutData"
-    TEMPORARY_SAVE = "TemporarySave"
-    TEMPORARY_FILE = "TemporaryFile"
-    TEMPORARY_STATE = "TemporaryState"
-    WORKER_DIRECTORY = "WorkerDirectory"
-    LONE_MANIFEST = "LoneManifest"
-
-
-MEANINGS: Mapping[Leftover, str] = {
-    Leftover.ORPHAN: "a checkpoint that the state file does not list: kept on purpose, or saved and not noted any more",
-    Leftover.EMPTY_INDEX: "an index that was opened and never written: the save was interrupted",
-    Leftover.DATA_WITHOUT_INDEX: "data without an index: nothing can be restored from it",
-    Leftover.INDEX_WITHOUT_DATA: "an index whose data files are not all there",
-    Leftover.TEMPORARY_SAVE: "parts of a save: it goes on right now, or was interrupted",
-    Leftover.TEMPORARY_FILE: "a file of a save that goes on right now, or was interrupted",
-    Leftover.TEMPORARY_STATE: "a state file that was never renamed",
-    Leftover.WORKER_DIRECTORY: "what a worker that is not the chief has saved for nobody",
-    Leftover.LONE_MANIFEST: "a manifest whose checkpoint is gone",
-}
-
-
-@dataclass(frozen=True)
-class Left:
-    """One leftover. size_bytes: of all its files together."""
-
-    kind: Leftover
-    name: str
-    size_bytes: int
-
-
-def leftovers(seen: Sequence[Seen], listed_names: Set[str]) -> Tuple[Left, ...]:
-    """What lies orphaned or leaked, by kind and name.
-
-    seen: everything in the directory. listed_names: of the checkpoints that the state file lists.
-    """
-    found: List[Left] = [left for left in map(_left_of_one, seen) if left is not None]
-    sizes = {row.name: row.size_bytes for row in seen if not row.is_directory}
-    stems = {name[: -len(_INDEX)] for name in sizes if name.endswith(_INDEX)}
-    shards: List[Tuple[str, int]] = []
-    for name in sizes:
-        data_file = _DATA_FILE.match(name)
-        if data_file:
-            shards.append((data_file.group(1), int(data_file.group(3))))
-    for stem in sorted((stems | {stem for stem, _ in shards}) - {""}):
-        counts = [of for owner, of in shards if owner == stem]
-        size = sum(sizes[name] for name in sizes if _belongs(name, stem))
-        kind = _kind_of(stem, stem in stems, sizes.get(stem + _INDEX, 0), counts, listed_names)
-        if kind is not None and not _TEMPORARY_FILE.search(stem):
-            found.append(Left(kind, stem, size))
-    for name in sizes:
-        if name.endswith(_SIDECAR) and not _has_owner(name[: -len(_SIDECAR)], stems, sizes, seen):
-            found.append(Left(Leftover.LONE_MANIFEST, name, sizes[name]))
-    order = list(Leftover)
-    return tuple(sorted(found, key=lambda left: (order.index(left.kind), left.name)))
-
-
-def _left_of_one(row: Seen) -> Optional[Left]:
-    """What a name says by itself."""
-    if row.is_directory:
-        if _TEMPORARY_SAVE.search(row.name):
-            return Left(Leftover.TEMPORARY_SAVE, row.name, row.size_bytes)
-        if _WORKER_DIRECTORY.match(row.name):
-            return Left(Leftover.WORKER_DIRECTORY, row.name, row.size_bytes)
-    elif _STATE_TEMPORARY.match(row.name):
-        return Left(Leftover.TEMPORARY_STATE, row.name, row.size_bytes)
-    elif _TEMPORARY_FILE.search(row.name):
-        return Left(Leftover.TEMPORARY_FILE, row.name, row.size_bytes)
-    return None
-
-
-def _kind_of(
-    stem: str, has_index: bool, index_bytes: int, counts: Sequence[int], listed_names: Set[str]
-) -> Optional[Leftover]:
-    if not has_index:
-        return Leftover.DATA_WITHOUT_INDEX
-    if not counts and not _SERIES.search(stem) and stem not in listed_names:
-        return None  # some other program's index
-    if index_bytes == 0:
-        return Leftover.EMPTY_INDEX
-    if not any(counts.count(of) == of for of in counts):
-        return Leftover.INDEX_WITHOUT_DATA
-    return None if stem in listed_names else Leftover.ORPHAN
-
-
-def _belongs(name: str, stem: str) -> bool:
-    data_file = _DATA_FILE.match(name)
-    return name == stem + _INDEX or bool(data_file and data_file.group(1) == stem)
-
-
-def _has_owner(owner: str, stems: Set[str], sizes: Mapping[str, int], seen: Sequence[Seen]) -> bool:
-    return owner in stems or owner in sizes or any(row.name == owner for row in seen)
-
-
 # -------------------------------------------------------------------------------------------------------------- repair
 
 
@@ -417,10 +302,16 @@ def relative_path(directory: str, prefix: str) -> str:
     return prefix
 
 
-def with_list(candidate: Candidate, listed: Sequence[str], timestamps_s: Sequence[float]) -> Candidate:
-    """The candidate with its place in the state file's list and the time noted there."""
-    for position, path in enumerate(listed):
-        if is_same_path(path, candidate.prefix):
-            saved_s = timestamps_s[position] if position < len(timestamps_s) else None
-            return replace(candidate, position=position, saved_s=saved_s)
-    return candidate
+def with_list(candidates: Sequence[Candidate], listed: Sequence[str], timestamps_s: Sequence[float]) -> List[Candidate]:
+    """The candidates, each with its place in the state file's list and the time noted there."""
+    places: Dict[str, int] = {}
+    for place, path in enumerate(listed):
+        places.setdefault(posixpath.normpath(path), place)
+
+    def placed(candidate: Candidate) -> Candidate:
+        place = places.get(posixpath.normpath(candidate.prefix))
+        if place is None:
+            return candidate
+        return replace(candidate, position=place, saved_s=timestamps_s[place] if place < len(timestamps_s) else None)
+
+    return [placed(candidate) for candidate in candidates]

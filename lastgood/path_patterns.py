@@ -6,7 +6,9 @@ starts afresh. Answers only whether something is found, as TensorFlow 2.4 to 2.2
 
 import os
 import re
-from typing import Iterator, List, Pattern, Tuple
+import stat
+from contextlib import suppress
+from typing import Dict, Iterable, Iterator, List, Pattern, Tuple
 
 _MAGIC = "*?[\\"
 
@@ -22,18 +24,23 @@ def finds(path: str) -> bool:
         return os.path.exists(path)
     start = "/" if path.startswith("/") else "."
     names = [os.fsencode(name) for name in path.split("/") if name not in ("", ".")]
-    return _finds_below(os.fsencode(start), names)
+    directories = [os.fsencode(start)]
+    for name in names[:-1]:
+        directories = _each_once(
+            os.path.join(place, found) for place in directories for found in _matching(place, name)
+        )
+    return any(True for place in directories for _ in _matching(place, names[-1]))
 
 
-def _finds_below(directory: bytes, names: List[bytes]) -> bool:
-    name, rest = names[0], names[1:]
-    for found in _matching(directory, name):
-        path = os.path.join(directory, found)
-        if not rest:
-            return True
-        if os.path.isdir(path) and _finds_below(path, rest):
-            return True
-    return False
+def _each_once(paths: Iterable[bytes]) -> List[bytes]:
+    """Those that are directories, each under one name: `*/../*/..` would lead to the same ones for ever."""
+    found: Dict[Tuple[int, int], bytes] = {}
+    for path in paths:
+        with suppress(OSError, ValueError):
+            status = os.stat(path)
+            if stat.S_ISDIR(status.st_mode):
+                found.setdefault((status.st_dev, status.st_ino), path)
+    return list(found.values())
 
 
 def _matching(directory: bytes, name: bytes) -> Iterator[bytes]:
@@ -43,7 +50,7 @@ def _matching(directory: bytes, name: bytes) -> Iterator[bytes]:
     expression = _expression(name)
     try:
         children = os.listdir(directory)
-    except OSError:
+    except (OSError, ValueError):
         return
     for child in children:
         if expression.match(child):
@@ -51,24 +58,39 @@ def _matching(directory: bytes, name: bytes) -> Iterator[bytes]:
 
 
 def _expression(pattern: bytes) -> Pattern[bytes]:
-    """POSIX's fnmatch as a regular expression over bytes. Classes such as [:alpha:] are not known here."""
-    output, position = b"", 0
+    """POSIX's fnmatch as a regular expression over bytes. Classes such as [:alpha:] are not known here.
+
+    What stands between two stars is taken where it occurs first, and no other place is tried: it would help nobody, and
+    many stars would take for ever.
+    """
+    first, *later = _between_stars(pattern)
+    expression = first
+    for place, piece in enumerate(later[:-1]):
+        expression += b"(?=(?P<p%d>.*?%s))(?P=p%d)" % (place, piece, place)
+    if later:
+        expression += b".*" + later[-1]
+    return re.compile(expression + rb"\Z", re.DOTALL)
+
+
+def _between_stars(pattern: bytes) -> List[bytes]:
+    """The pieces of a pattern that its stars leave, as expressions that match a fixed number of bytes."""
+    pieces, position = [b""], 0
     while position < len(pattern):
         byte = pattern[position : position + 1]
         position += 1
         if byte == b"*":
-            output += b".*"
+            pieces.append(b"")
         elif byte == b"?":
-            output += b"."
+            pieces[-1] += b"."
         elif byte == b"[":
             piece, position = _set(pattern, position)
-            output += piece
+            pieces[-1] += piece
         elif byte == b"\\":
-            output += re.escape(pattern[position : position + 1]) if position < len(pattern) else b"(?!)"
+            pieces[-1] += re.escape(pattern[position : position + 1]) if position < len(pattern) else b"(?!)"
             position += 1
         else:
-            output += re.escape(byte)
-    return re.compile(output + rb"\Z", re.DOTALL)
+            pieces[-1] += re.escape(byte)
+    return pieces
 
 
 def _set(pattern: bytes, position: int) -> Tuple[bytes, int]:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from shutil import get_terminal_size
 from typing import IO, Callable, Optional
 
+from lastgood.wording import size_in_words
+
 #: What takes less is not worth a bar.
 PATIENCE_S = 0.5
 
@@ -17,16 +19,6 @@ PATIENCE_S = 0.5
 REFRESH_S = 0.1
 
 _BAR_WIDTH = 24
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def size_in_words(size_bytes: float) -> str:
-    """Bytes for people, in decimal units."""
-    for unit in _UNITS:
-        if size_bytes < 1000 or unit == _UNITS[-1]:
-            break
-        size_bytes /= 1000
-    return "{:.0f} B".format(size_bytes) if unit == "B" else "{:.1f} {}".format(size_bytes, unit)
 
 
 def render(label: str, done_bytes: int, whole_bytes: int, elapsed_s: float, width: int) -> str:

@@ -10,6 +10,7 @@ Decides nothing about a checkpoint as a whole, and nothing about files that chan
 
 import threading
 from contextlib import ExitStack
+from itertools import chain, islice
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from lastgood import finite
@@ -28,6 +29,9 @@ REMOTE_JOB_BYTES = 8 << 20
 
 #: Less than this is looked at for NaN without numpy, whose import takes longer.
 WORTH_NUMPY_BYTES = 32 << 20
+
+#: More threads find no more bandwidth anywhere.
+MAX_THREADS = 256
 
 #: How often the caller hears of the progress of several threads.
 _REPORT_S = 0.05
@@ -140,14 +144,16 @@ class Reader:
         self._prefix = prefix
         self._statuses = statuses
         self._entries = entries
-        self._threads = threads
+        jobs = plan_jobs(entries, REMOTE_JOB_BYTES if is_url(prefix) else JOB_BYTES)
+        first = list(islice(jobs, min(threads, MAX_THREADS)))  # a thread without one of these would find no work
+        self._jobs = chain(first, jobs)
+        self._threads = max(1, len(first))
         self._bypass_cache = self._is_from_disk = bypass_cache
         self._on_read = on_read
-        self._jobs = plan_jobs(entries, REMOTE_JOB_BYTES if is_url(prefix) else JOB_BYTES)
         self._counters = _counters(entries) if look_for_nan else {}
         self._lock = threading.Lock()
         self._stop = False
-        self._bytes_read = [0] * threads
+        self._bytes_read = [0] * self._threads
         self._findings: List[Finding] = []
         self._parts: Dict[int, List[_Part]] = {}
         self._broken: Dict[int, Finding] = {}
@@ -322,7 +328,7 @@ def in_parallel(ask: Callable[[_Question], _Answer], questions: Sequence[_Questi
         return [ask(question) for question in questions]
     from concurrent.futures import ThreadPoolExecutor  # takes a while to import; only an object store needs it
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
         return list(pool.map(ask, questions))
 
 

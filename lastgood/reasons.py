@@ -50,3 +50,7 @@ class Reason(str, Enum):
 
     # An attempt is observed only.
     UNSTEERED = "Unsteered"  # a steering hook failed, or steering is switched off
+
+
+#: With these alone nothing is known about a checkpoint's bytes: they condemn none.
+UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_CHECKSUM, Reason.STILL_CHANGING)

@@ -12,6 +12,7 @@ import re
 from enum import Enum
 from typing import List, NamedTuple, Optional, Tuple
 
+from lastgood.bundle.files import is_url, local_path
 from lastgood.bundle.reader import index_path
 from lastgood.bundle.table import FOOTER_BYTES, MAGIC
 from lastgood.errors import BundleError, MissingFileError
@@ -21,7 +22,6 @@ from lastgood.window import Window
 _FILE_OF_BUNDLE = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 _DATA_FILES = ".data-?????-of-?????"
 _V1_SHARDS = "-?????-of-?????"
-_REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 _WHERE_A_SAVED_MODEL_HAS_ITS_VARIABLES = os.path.join("variables", "variables")
 _SAVED_MODEL = "saved_model.pb"
@@ -51,7 +51,8 @@ class Recognised(NamedTuple):
 
 def recognise(path: str) -> Recognised:
     """What lies at `path`. Raises BundleError: INCOMPLETE (nothing, or not all), UNSUPPORTED, CORRUPT, UNREADABLE."""
-    if _REMOTE.match(path):
+    path = local_path(path)
+    if is_url(path):
         return Recognised(Kind.BUNDLE, _FILE_OF_BUNDLE.sub("", path))
     if os.path.isdir(path):
         return Recognised(Kind.BUNDLE, _prefix_in_directory(path))
@@ -159,6 +160,10 @@ def _unknown_file(path: str, head: bytes) -> BundleError:
 
 def _nothing_at(path: str) -> BundleError:
     """Why nothing can be read at a path where nothing is: with what lies near it, where that helps."""
+    for name in (index_path(path), path):
+        hidden = _why_hidden(name)
+        if hidden is not None:
+            return hidden
     if ("?" in path and glob.glob(path)) or _matches(path, _V1_SHARDS):
         return BundleError(Reason.UNSUPPORTED, _SAVE_ANEW_V1.format(path))
     if _matches(path, _DATA_FILES):
@@ -172,6 +177,18 @@ def _nothing_at(path: str) -> BundleError:
             ),
         )
     return BundleError(Reason.INCOMPLETE, "expected {}, and there is none at {}".format(EXPECTED, path))
+
+
+def _why_hidden(path: str) -> Optional[BundleError]:
+    """Why it cannot be said whether anything lies there; None where nothing does."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        found = BundleError.from_os(error, "a checkpoint", path)
+        return None if isinstance(found, MissingFileError) else found
+    except ValueError:  # no file can have such a path
+        return None
+    return None
 
 
 def _matches(path: str, pattern: str) -> List[str]:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 from lastgood import latest
-from lastgood.directory import STATE_FILE
 from lastgood.durable import keep_copy, replace_file
 from lastgood.errors import LastgoodError
 from lastgood.examine import Examination, read_state_bytes
 from lastgood.latest import Outcome, Standing, Verdict
 from lastgood.path_patterns import finds
-from lastgood.state_file import render
+from lastgood.state_file import STATE_FILE, render
 
 #: What the copy of the old state file is called, followed by a number.
 BACKUP_SUFFIX = ".before-repair-"

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from lastgood.bundle.dtypes import INTEGERS
+from lastgood.bundle.reader import label
 from lastgood.checkpoint import BUNDLE, Checkpoint, TensorInfo
 from lastgood.errors import BundleError
 from lastgood.inspect import SAVE_COUNTER_NAME, STEP_NAMES, VALUE_SUFFIX
@@ -117,23 +118,20 @@ def tree(tensors: Sequence[TensorInfo]) -> List[Row]:
     nodes: List[_Node] = []
     opened: List[_Node] = []  # from the outermost object to the one that the last tensor was
     for tensor in tensors:
-        path = printable(tensor.label).split("/")
+        path = label(tensor.key).split("/")
         shared = 0
         for node, name in zip(opened, path):
             if node.name != name:
                 break
             shared += 1
+        if shared == len(path) and opened[shared - 1].tensor is not None:  # two keys that read alike
+            shared -= 1
         _close(opened, shared)
         for name in path[shared:]:
             node = _Node(len(opened), name)
             opened.append(node)
             nodes.append(node)
         last = opened[-1]
-        if last.tensor is not None:  # two keys that read alike
-            _close(opened, last.depth)
-            last = _Node(last.depth, last.name)
-            opened.append(last)
-            nodes.append(last)
         last.tensor = tensor
         last.tensors += 1
         last.size_bytes += tensor.size_bytes
@@ -168,23 +166,17 @@ def _joined(nodes: Sequence[_Node]) -> List[Row]:
     before = ""  # the names of the objects that are joined to the next row
     joins: List[int] = []  # by depth: how many objects above it were joined to others
     for node, below in zip_longest(nodes, nodes[1:]):
-        del joins[node.depth :]
+        depth, tensor = node.depth, node.tensor
+        del joins[depth:]
         above = joins[-1] if joins else 0
-        if node.tensor is None and below is not None and below.tensors == node.tensors:
+        if tensor is None and below.tensors == node.tensors:  # what is no tensor has something below it
             before += node.name + "/"
             joins.append(above + 1)
         else:
-            rows.append(Row(node.depth - above, before + node.name, node.tensor, node.tensors, node.size_bytes))
+            rows.append(Row(depth - above, before + node.name, tensor, node.tensors, node.size_bytes))
             before = ""
             joins.append(above)
     return rows
-
-
-def printable(text: str) -> str:
-    """The text with what could steer a terminal escaped."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def read_values(

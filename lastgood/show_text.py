@@ -7,39 +7,50 @@ from functools import lru_cache
 from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from lastgood.errors import BundleError
-from lastgood.show import Row, Shown, Totals, printable, totals, tree
-from lastgood.wording import reason_link, size_in_words
+from lastgood.show import Row, Shown, Totals, totals, tree
+from lastgood.wording import printable, reason_link, size_in_words
 
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _NARROWEST_NAME = 20
 _SIZE_WIDTH = 8
 _MAX_STRING = 60
 
-_size = lru_cache(maxsize=4096)(size_in_words)
-
 
 def lines(path: str, shown: Shown, width: Optional[int], is_colourful: bool) -> Iterator[str]:
     """The lines. width: of the terminal, in characters; None where the output is none."""
     bold, dim, plain = (_BOLD, _DIM, _PLAIN) if is_colourful else ("", "", "")
     yield "{}{}{}  {}".format(bold, printable(path), plain, _headline(shown))
-    rows = list(tree(shown.tensors))
-    type_width = max((len(_type(row.tensor.dtype, row.tensor.shape)) for row in rows if row.tensor), default=0)
-    name_width = max((2 * row.depth + len(row.name) for row in rows), default=0)
+    rows = tree(shown.tensors)
+    name_width, type_width = _widths(rows)
     if width is not None:
         name_width = max(_NARROWEST_NAME, min(name_width, width - type_width - _SIZE_WIDTH - 4))
+    has_remarks = bool(shown.names or shown.values)
     for row in rows:
-        name = "  " * row.depth + row.name
+        depth, name, tensor, tensors, size_bytes = row
+        name = "  " * depth + name
         if width is not None:
             name = _fit(name, name_width)
-        if row.tensor is None:
-            yield bold + name.ljust(name_width) + plain + "  " + dim + _below(row.tensors, row.size_bytes) + plain
-        else:
-            type_ = _type(row.tensor.dtype, row.tensor.shape).ljust(type_width)
-            size = _size(row.tensor.size_bytes).rjust(_SIZE_WIDTH)
-            yield name.ljust(name_width) + "  " + type_ + "  " + size + _remarks(row, shown)
+        if tensor is None:
+            yield bold + name.ljust(name_width) + plain + "  " + dim + _below(tensors, size_bytes) + plain
+            continue
+        type_and_size = _type(tensor.dtype, tensor.shape).ljust(type_width) + "  " + _size(tensor.size_bytes)
+        remarks = _remarks(row, shown) if has_remarks or tensors > 1 or tensor.is_sliced else ""
+        yield name.ljust(name_width) + "  " + type_and_size + remarks
     yield _totals_line(totals(shown.tensors), shown.tensors_in_all)
     for problem in shown.problems:
         yield "{} ({})".format(printable(str(problem)), reason_link(problem.reason.value))
+
+
+def _widths(rows: Sequence[Row]) -> Tuple[int, int]:
+    """How wide the widest name, with what it is indented, and the widest type are."""
+    forms = {(tensor.dtype, tensor.shape) for _, _, tensor, _, _ in rows if tensor is not None}
+    names = (2 * depth + len(name) for depth, name, _, _, _ in rows)
+    return max(names, default=0), max((len(_type(*form)) for form in forms), default=0)
+
+
+@lru_cache(maxsize=4096)
+def _size(size_bytes: int) -> str:
+    return size_in_words(size_bytes).rjust(_SIZE_WIDTH)
 
 
 def _headline(shown: Shown) -> str:
@@ -65,7 +76,7 @@ def _below(tensors: int, size_bytes: int) -> str:
 
 def _remarks(row: Row, shown: Shown) -> str:
     tensor = row.tensor
-    if tensor is None or not (tensor.is_sliced or row.tensors > 1 or shown.names or shown.values):
+    if tensor is None:
         return ""
     remarks = ["in parts"] if tensor.is_sliced else []
     if row.tensors > 1:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from lastgood import __version__
-from lastgood.bundle.files import is_url, read_whole
+from lastgood.bundle.files import is_url, local_path, read_whole
 from lastgood.errors import LastgoodError, MissingFileError
 from lastgood.manifest import OBJECT_GRAPH_KEY, Manifest, ManifestEntry, manifest_from_json, manifest_to_json
 from lastgood.notes import Remark
@@ -130,7 +130,7 @@ def write_sidecar(prefix: str, sidecar: Sidecar) -> str:
     path = sidecar_path(prefix)
     if is_url(path):
         raise LastgoodError("{} cannot be written: manifests are written to local directories only".format(path))
-    replace_file(path, sidecar_to_bytes(sidecar))
+    replace_file(local_path(path), sidecar_to_bytes(sidecar))
     return path
 
 

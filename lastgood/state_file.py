@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+#: What it is called in a directory; and of how many bytes it is read whole.
+STATE_FILE = "checkpoint"
+MAX_STATE_FILE_BYTES = 4 << 20
+
 _LATEST, _ALL = "model_checkpoint_path", "all_model_checkpoint_paths"
 _TIMESTAMPS, _PRESERVED = "all_model_checkpoint_timestamps", "last_preserved_timestamp"
 _TEXTS, _NUMBERS, _REPEATED = (_LATEST, _ALL), (_TIMESTAMPS, _PRESERVED), (_ALL, _TIMESTAMPS)
 
 _TOKEN = re.compile(
-    r"""(?:\s|\#[^\n]*)*                                    # spaces and comments, then one of
+    r"""(?:\s|\#[^\n]*(?=\n|\Z))*                          # spaces and comments, each to the line's end, then one of
     (?: (?P<name>[A-Za-z_][\w+-]*)
       | (?P<number>(?:[0-9+-]|\.[0-9])[\w.+-]*)
       | (?P<text>"(?:[^"\n\\]|\\[^\n])*"|'(?:[^'\n\\]|\\[^\n])*')
@@ -152,11 +156,11 @@ class _Parser:
         return self._string() if name in _TEXTS else self._number()
 
     def _string(self) -> str:
-        raw = _unescape(self._take("text").text[1:-1], self)
+        pieces = [_unescape(self._take("text").text[1:-1], self)]
         while self._peek().kind == "text":  # neighbours are one text
-            raw += _unescape(self._take("text").text[1:-1], self)
+            pieces.append(_unescape(self._take("text").text[1:-1], self))
         try:
-            return raw.decode("utf-8")
+            return b"".join(pieces).decode("utf-8")
         except UnicodeDecodeError as error:
             raise self._unparsable("a text that is not UTF-8") from error
 
@@ -206,12 +210,13 @@ class _Parser:
 
 def _unescape(text: str, parser: _Parser) -> bytes:
     """The bytes that a quoted text stands for."""
-    output, position = b"", 0
+    pieces, position = [], 0
     for escape in _ESCAPE.finditer(text):
-        output += text[position : escape.start()].encode("utf-8")
-        output += _escaped_bytes(escape, parser)
+        pieces.append(text[position : escape.start()].encode("utf-8"))
+        pieces.append(_escaped_bytes(escape, parser))
         position = escape.end()
-    return output + text[position:].encode("utf-8")
+    pieces.append(text[position:].encode("utf-8"))
+    return b"".join(pieces)
 
 
 def _escaped_bytes(escape: "re.Match[str]", parser: _Parser) -> bytes:

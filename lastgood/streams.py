@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import IO
 
+from lastgood.wording import printable
+
 
 def prepare() -> None:
     """Opens /dev/null for each standard stream that is closed, and replaces what an encoding cannot say by `?`."""
@@ -28,9 +30,19 @@ def prepare() -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line at once. File names need not be text: what cannot be encoded is escaped."""
+    """Prints a line, or a document of several, at once. File names need not be text: what cannot be encoded is escaped.
+
+    So is what could steer a terminal.
+    """
     encoding = sys.stdout.encoding or "utf-8"
+    text = "\n".join(map(printable, text.split("\n")))
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def complain(sentence: str) -> None:
+    """Says on stderr, in one line, what could not be done. The exit status still tells where that fails."""
+    with suppress(OSError):
+        print("lastgood: {}".format(printable(sentence)), file=sys.stderr)
 
 
 def silence(stream: "IO[str]") -> None:

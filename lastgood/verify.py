@@ -128,6 +128,30 @@ def default_threads(prefix: str) -> int:
     return REMOTE_THREADS if is_url(prefix) else min(os.cpu_count() or 1, MAX_LOCAL_THREADS)
 
 
+def unrest(
+    before: Sight,
+    after: Sight,
+    faults: Sequence[Fault],
+    settle_s: float,
+    now_s: Optional[float],
+    look_around: Optional[Callable[[], Sight]] = None,
+) -> Optional[Fault]:
+    """The rules of `lastgood.stillness`. What was found goes along, for whoever knows better.
+
+    look_around: gives the files whose age counts, if there are others than those that were seen before.
+    """
+    why = what_changed(before, after)
+    if why is not None:
+        why += " while it was being read"
+    elif settle_s > 0 and any(fault.reason in _DAMAGE for fault in faults):
+        sight = before if look_around is None else look_around()
+        why = what_is_young(sight, time.time() if now_s is None else now_s, settle_s)
+    if why is None:
+        return None
+    so_far = "; so far: {}, {}".format(faults[0].reason.value, faults[0].detail) if faults else ""
+    return Fault(Reason.STILL_CHANGING, why + so_far)
+
+
 class _Reading:
     """One verification in progress."""
 
@@ -299,21 +323,9 @@ class _Reading:
         )
 
     def _unrest(self) -> Optional[Fault]:
-        """The rules of `lastgood.stillness`. What was found goes along, for whoever knows better."""
-        why = what_changed(self._sight, self._look_again(self._sight))
-        if why is not None:
-            return self._still_changing(why + " while it was being read")
-        if self._options.settle_s > 0 and any(fault.reason in _DAMAGE for fault in self._faults):
-            now_s = time.time() if self._options.now_s is None else self._options.now_s
-            why = what_is_young(self._with_neighbours(), now_s, self._options.settle_s)
-            if why is not None:
-                return self._still_changing(why)
-        return None
-
-    def _still_changing(self, why: str) -> Fault:
-        found = self._faults[0] if self._faults else None
-        so_far = "; so far: {}, {}".format(found.reason.value, found.detail) if found else ""
-        return Fault(Reason.STILL_CHANGING, why + so_far)
+        after = self._look_again(self._sight)
+        options = self._options
+        return unrest(self._sight, after, self._faults, options.settle_s, options.now_s, self._with_neighbours)
 
     def _look_again(self, sight: Sight) -> Dict[str, Optional[FileStatus]]:
         paths = tuple(sight)

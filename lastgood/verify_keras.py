@@ -6,23 +6,45 @@ Whether its values are finite is not looked at.
 
 import os
 import time
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
+from lastgood.bundle.files import open_file, stat_file
 from lastgood.errors import BundleError
 from lastgood.file_digest import digest_file
 from lastgood.keras_files import NO_CHECKSUM, check_archive
 from lastgood.reasons import Reason
 from lastgood.recognition import Kind
 from lastgood.sidecar import FileSum
-from lastgood.verify import Fault, Verification
+from lastgood.stillness import Sight
+from lastgood.verify import Fault, Verification, unrest
+
+_WHAT = "a checkpoint"
 
 
-def verify_keras(path: str, kind: Kind, saved: Optional[FileSum] = None, manifest_path: str = "") -> Verification:
+class Options(NamedTuple):
+    """Those of `verify` that mean something for one file."""
+
+    drop_cache: bool = False
+    settle_s: float = 0.0
+    now_s: Optional[float] = None
+
+
+_NO_OPTIONS = Options()
+
+
+def verify_keras(
+    path: str, kind: Kind, saved: Optional[FileSum] = None, manifest_path: str = "", options: Options = _NO_OPTIONS
+) -> Verification:
     """Reads the file. saved: what its manifest, at `manifest_path`, notes of it."""
     started_s = time.monotonic()
     faults: List[Fault] = []
     bytes_read = 0
+    before = _see(path)
+    is_from_disk = False
     try:
+        if options.drop_cache:
+            with open_file(path, _WHAT) as file:
+                is_from_disk = file.drop_cached_pages()
         if kind is Kind.KERAS:
             check = check_archive(path)
             bytes_read = check.bytes_read
@@ -34,6 +56,7 @@ def verify_keras(path: str, kind: Kind, saved: Optional[FileSum] = None, manifes
             faults.append(Fault(Reason.NO_CHECKSUM, NO_CHECKSUM.format(path)))
     except BundleError as error:
         faults.append(Fault(error.reason, error.detail))
+    faults = _settled(before, path, faults, options)
     return Verification(
         prefix=path,
         digest="",
@@ -41,9 +64,28 @@ def verify_keras(path: str, kind: Kind, saved: Optional[FileSum] = None, manifes
         tensors=0,
         bytes_read=bytes_read,
         duration_s=time.monotonic() - started_s,
-        medium="cache",
+        medium="disk" if is_from_disk and bytes_read else "cache",
         manifest=manifest_path if saved is not None and not faults else "",
     )
+
+
+def verify_unknown(path: str, error: BundleError, options: Options) -> Verification:
+    """Of a file that is no checkpoint, for the reason that is given; or not one yet."""
+    faults = _settled(_see(path), path, [Fault(error.reason, error.detail)], options)
+    return Verification(path, "", tuple(faults), tensors=0, bytes_read=0, duration_s=0.0, medium="cache")
+
+
+def _see(path: str) -> Sight:
+    try:
+        return {path: stat_file(path, _WHAT)}
+    except BundleError:
+        return {path: None}
+
+
+def _settled(before: Sight, path: str, faults: List[Fault], options: Options) -> List[Fault]:
+    """The faults; or only that the file is not at rest."""
+    changing = unrest(before, _see(path), faults, options.settle_s, options.now_s)
+    return faults if changing is None else [changing]
 
 
 def file_sum(path: str) -> FileSum:

@@ -1,4 +1,4 @@
-"""How commands say sizes, and where they point for a reason. Decides nothing."""
+"""How commands say sizes and names, and where they point for a reason. Decides nothing."""
 
 #: Where the pages lie, as messages name them.
 REASONS_PAGE = "docs/reasons.md"
@@ -17,3 +17,10 @@ def size_in_words(size_bytes: float) -> str:
 def reason_link(reason: str) -> str:
     """The place that says what a reason means, where it comes from, and what to do."""
     return "{}#{}".format(REASONS_PAGE, reason.lower())
+
+
+def printable(text: str) -> str:
+    """The text with what could steer a terminal escaped."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

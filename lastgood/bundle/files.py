@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+from contextlib import suppress
 from typing import Iterator, List, NamedTuple, Optional, Union
 
 if sys.platform == "linux":
@@ -158,6 +159,11 @@ def is_url(path: str) -> bool:
     return bool(_URL.match(path)) and not _LOCAL_URL.match(path)
 
 
+def local_path(path: str) -> str:
+    """The path in a `file://` URL; anything else as it is."""
+    return _LOCAL_URL.sub("", path)
+
+
 def join(directory: str, name: str) -> str:
     """The path of `name` in a directory or below a URL; `name` itself where it is absolute."""
     return name if is_url(name) else os.path.join(directory, name)
@@ -173,7 +179,7 @@ def open_file(path: str, what: str, status: Optional[FileStatus] = None) -> Open
         from lastgood.bundle.remote import RemoteFile  # fsspec takes longer to import than a small checkpoint to verify
 
         return RemoteFile(path, what, status)
-    return _LocalFile(_local(path), what)
+    return _LocalFile(local_path(path), what)
 
 
 def stat_file(path: str, what: str) -> FileStatus:
@@ -183,7 +189,7 @@ def stat_file(path: str, what: str) -> FileStatus:
 
         return stat_object(path, what)
     try:
-        status = os.stat(_local(path))
+        status = os.stat(local_path(path))
     except OSError as error:
         raise BundleError.from_os(error, what, path) from error
     except ValueError as error:
@@ -199,7 +205,7 @@ def is_directory(path: str) -> bool:
         from lastgood.bundle.remote import is_remote_directory
 
         return is_remote_directory(path)
-    return os.path.isdir(_local(path))
+    return os.path.isdir(local_path(path))
 
 
 def list_files(directory: str) -> List[Named]:
@@ -209,7 +215,7 @@ def list_files(directory: str) -> List[Named]:
 
         return list_objects(directory)
     try:
-        with os.scandir(_local(directory)) as entries:
+        with os.scandir(local_path(directory)) as entries:
             return list(_named_files(entries))
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -239,15 +245,20 @@ def read_whole(path: str, what: str, max_bytes: int, drop_cache: bool = False) -
 
 def _named_files(entries: "Iterator[os.DirEntry[str]]") -> Iterator[Named]:
     for entry in entries:
-        try:
-            if entry.is_file():
-                yield Named(entry.name, entry.stat().st_mtime_ns)
-        except FileNotFoundError:
-            continue  # removed meanwhile
+        with suppress(FileNotFoundError):  # removed meanwhile
+            file = _named(entry)
+            if file is not None:
+                yield file
 
 
-def _local(path: str) -> str:
-    return _LOCAL_URL.sub("", path)
+def _named(entry: "os.DirEntry[str]") -> Optional[Named]:
+    """None for what is no file. A link in a circle, or to where we may not look, is one: who opens it learns that."""
+    try:
+        return Named(entry.name, entry.stat().st_mtime_ns) if entry.is_file() else None
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return Named(entry.name, entry.stat(follow_symlinks=False).st_mtime_ns)
 
 
 def _impossible(what: str, path: str) -> BundleError:

@@ -7,6 +7,7 @@ reads no tensor.
 from typing import Iterator, Sequence
 
 from lastgood.bundle.table import FOOTER_BYTES, MAGIC, TRAILER_BYTES, Handle, is_block_whole, read_footer
+from lastgood.bundle.wire import encode_varint
 from lastgood.notes import Note, Remark
 
 
@@ -31,13 +32,4 @@ def notes_on_sizes(paths: Sequence[str], needed: Sequence[int], sizes: Sequence[
 
 
 def _handle(handle: Handle) -> bytes:
-    return _varint(handle.offset) + _varint(handle.size_bytes)
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return encode_varint(handle.offset) + encode_varint(handle.size_bytes)

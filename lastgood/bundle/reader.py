@@ -13,10 +13,11 @@ from lastgood.bundle import dtypes, ordered_code
 from lastgood.bundle.files import read_whole
 from lastgood.bundle.slices import Box, have_overlap, volume
 from lastgood.bundle.table import MAX_TABLE_BYTES, read_table
-from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, read_fields, read_varint
+from lastgood.bundle.wire import WireError, as_bytes, as_fixed32, as_int, encode_varint, read_fields, read_varint
 from lastgood.checksum import unmask
 from lastgood.errors import BundleError
 from lastgood.reasons import Reason
+from lastgood.wording import printable
 
 HEADER_KEY = b""
 
@@ -37,20 +38,20 @@ Slice = Tuple[Tuple[int, int], ...]
 
 
 class _Head(NamedTuple):
-    """What an entry's message begins with, and how many bytes such a tensor has."""
+    """What an entry's message begins with, and how many bytes such a tensor has: as a number, and as its field."""
 
     dtype: str
     shape: Tuple[int, ...]
     size_bytes: int
+    size_field: bytes
 
 
 #: By the bytes that they are.
 _Heads = Dict[bytes, _Head]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a bundle.
+class Entry(NamedTuple):
+    """One tensor of a bundle. A tuple, since an index may have 100,000 of them.
 
     key: bytes; the parts of sliced tensors have binary keys.
     dtype: TensorFlow's name, such as "float32".
@@ -104,11 +105,11 @@ class Bundle:
 
 
 def label(key: bytes) -> str:
-    """A key as people read it: an attribute path without TensorFlow's suffix, binary bytes escaped, not endless."""
+    """A key as people read it: an attribute path without TensorFlow's suffix, escaped where needed, not endless."""
     text = (key[: -len(_SUFFIX)] if key.endswith(_SUFFIX) else key).decode("utf-8", "backslashreplace")
-    if not text.isprintable():
-        text = text.replace("\0", "\\0").replace("\n", "\\n")
-    return text if len(text) <= 200 else text[:197] + "..."
+    if len(text) > 200:
+        text = text[:197] + "..."
+    return text if text.isprintable() else printable(text)
 
 
 def index_path(prefix: str) -> str:
@@ -146,7 +147,10 @@ def parse_bundle(index: bytes, where: str = "the index") -> Bundle:
             raise WireError("it has no header")
         num_shards = _parse_header(value, where)
         heads: _Heads = {}
-        entries = tuple(_parse_entry(key, value, num_shards, heads, where) for key, value in table)
+        entries = tuple(
+            _usual_entry(key, value, num_shards, heads) or _parse_entry(key, value, num_shards, where)
+            for key, value in table
+        )
         _refuse_overlaps(entries)
         _refuse_missing_parts(entries)
     except WireError as error:
@@ -198,11 +202,7 @@ def _parse_min_consumer(version: bytes) -> int:
     return minimum
 
 
-def _parse_entry(key: bytes, value: bytes, num_shards: int, heads: _Heads, where: str) -> Entry:
-    """One entry. heads: of the entries before it, so that what they have in common is parsed once."""
-    usual = _usual_entry(key, value, num_shards, heads)
-    if usual is not None:
-        return usual
+def _parse_entry(key: bytes, value: bytes, num_shards: int, where: str) -> Entry:
     dtype_number = shard_id = offset = size_bytes = masked = 0
     shape: Tuple[int, ...] = ()
     slices: List[Slice] = []
@@ -235,36 +235,37 @@ def _usual_entry(key: bytes, value: bytes, num_shards: int, heads: _Heads) -> Op
 
     Four times as fast as field by field, which counts where there are 100,000. Usual is: each field once, in order,
     a type and a shape of one byte's length, a size that fits them, no slices.
+    heads: of the entries before it, so that what they have in common is parsed once.
     """
     end = len(value) - 5  # of what stands before the checksum
     if end < 4 or value[0] != 0x08 or value[2] != 0x12 or (value[1] | value[3]) > 0x7F or value[end] != 0x35:
         return None
     at = 4 + value[3]
-    head = heads.get(value[:at])
+    start = value[:at]
+    head = heads.get(start)
     if head is None:
         if at > end:
             return None
-        head = heads.setdefault(value[:at], _parse_head(value[1], value[4:at]))
-    shard_id = offset = size_bytes = 0
+        head = heads.setdefault(start, _parse_head(value[1], value[4:at]))
+    dtype, shape, size_bytes, size_field = head
+    shard_id = offset = 0
     if at < end and value[at] == 0x18:
         shard_id, at = read_varint(value, at + 1)
     if at < end and value[at] == 0x20:
         offset, at = read_varint(value, at + 1)
-    if at < end and value[at] == 0x28:
-        size_bytes, at = read_varint(value, at + 1)
-    if at != end or size_bytes != head.size_bytes or shard_id >= num_shards or offset >> 63:
+    if at > end or value[at:end] != size_field or shard_id >= num_shards or offset >> 63:
         return None
-    crc = unmask(int.from_bytes(value[end + 1 :], "little"))
-    return Entry(key, head.dtype, head.shape, shard_id, offset, size_bytes, crc)
+    return Entry(key, dtype, shape, shard_id, offset, size_bytes, unmask(int.from_bytes(value[end + 1 :], "little")))
 
 
 def _parse_head(dtype_number: int, shape_message: bytes) -> _Head:
-    """Type and shape; a size that no entry has where they say none."""
+    """Type and shape; a size that no entry has where they say none, or one of more than 63 bits."""
     dtype = dtypes.BY_NUMBER.get(dtype_number)
     shape = _parse_shape(shape_message)
-    if dtype is None or not dtype.size_bytes:
-        return _Head("", shape, -1)
-    return _Head(dtype.name, shape, volume(shape) * dtype.size_bytes)
+    size_bytes = 0 if dtype is None else volume(shape) * dtype.size_bytes
+    if dtype is None or not dtype.size_bytes or size_bytes >> 63:
+        return _Head("", shape, -1, b"no field")
+    return _Head(dtype.name, shape, size_bytes, b"\x28" + encode_varint(size_bytes) if size_bytes else b"")
 
 
 def _refuse_impossible(entry: Entry, dtype: dtypes.Dtype, num_shards: int) -> None:
@@ -332,10 +333,23 @@ def _parse_extent(message: bytes) -> Tuple[int, int]:
 
 def _refuse_overlaps(entries: Sequence[Entry]) -> None:
     """Nothing writes them, and reading the same bytes for every entry could take for ever."""
+    if _lie_in_order(entries):
+        return
     stored = sorted((entry.shard_id, entry.offset, entry.end, entry.key) for entry in entries if entry.size_bytes)
     for earlier, later in zip(stored, stored[1:]):
         if earlier[0] == later[0] and later[1] < earlier[2]:
             raise WireError("{} and {} overlap in shard {}".format(label(earlier[3]), label(later[3]), later[0]))
+
+
+def _lie_in_order(entries: Sequence[Entry]) -> bool:
+    """Whether each lies behind those before it in its shard, as TensorFlow writes them: then none overlap."""
+    ends: Dict[int, int] = {}
+    for _, _, _, shard_id, offset, size_bytes, _, _ in entries:
+        if size_bytes:
+            if offset < ends.get(shard_id, 0):
+                return False
+            ends[shard_id] = offset + size_bytes
+    return True
 
 
 def _refuse_missing_parts(entries: Sequence[Entry]) -> None:

@@ -20,6 +20,10 @@ _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 #: What a store calls the name of an object's content.
 _TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "ino", "created")
 
+#: How Python says that nothing is there; and HTTP: Not Found, Gone.
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+_ABSENT_STATUSES = (404, 410)
+
 _one_at_a_time = threading.Lock()
 
 
@@ -83,9 +87,9 @@ def list_objects(directory: str) -> List[Named]:
     store, key = _store_of(directory)
     try:
         found = store.ls(key, detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
     except Exception as error:
+        if _says_missing(error):
+            return []
         raise _translated(error, "a directory", directory) from error
     files = [info for info in found if info.get("type") == "file"]
     return [Named(str(info["name"]).rsplit("/", 1)[-1], _time_ns(info)) for info in files]
@@ -99,6 +103,11 @@ def _store_of(path: str) -> Tuple[Any, str]:
         raise BundleError(
             Reason.UNREADABLE, "reading {} needs fsspec: pip install 'lastgood[remote]'".format(path)
         ) from error
+    except Exception as error:  # one that does not fit this interpreter raises what it likes at import
+        raise BundleError(
+            Reason.UNREADABLE,
+            "reading {} needs an fsspec that works: pip install 'lastgood[remote]' ({})".format(path, describe(error)),
+        ) from error
     try:
         # What a store listed a minute ago says nothing about now.
         store, key = url_to_fs(path, use_listings_cache=False)
@@ -110,9 +119,21 @@ def _store_of(path: str) -> Tuple[Any, str]:
 
 
 def _translated(error: Exception, what: str, path: str) -> BundleError:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if _says_missing(error):
         return MissingFileError(what, path)
-    return BundleError(Reason.UNREADABLE, "{} at {} cannot be read: {}".format(what, path, describe(error)))
+    cause = error.__cause__ if isinstance(error, _ABSENT) and error.__cause__ else error
+    return BundleError(Reason.UNREADABLE, "{} at {} cannot be read: {}".format(what, path, describe(cause)))
+
+
+def _says_missing(error: Exception) -> bool:
+    """fsspec's HTTP calls all a missing file that went wrong, a server that cannot be reached among it."""
+    if not isinstance(error, _ABSENT):
+        return False
+    cause = error.__cause__
+    if cause is None or isinstance(cause, _ABSENT):
+        return True
+    is_of_http = isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] in ("aiohttp", "asyncio")
+    return not is_of_http or getattr(cause, "status", None) in _ABSENT_STATUSES
 
 
 def _time_ns(info: Mapping[str, Any]) -> Optional[int]:

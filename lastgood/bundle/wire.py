@@ -18,20 +18,27 @@ class WireError(ValueError):
 def read_varint(data: bytes, position: int) -> Tuple[int, int]:
     """The unsigned varint at `position`, and the position behind it. At most 64 bits."""
     result = shift = 0
-    while True:
-        if position >= len(data):
-            raise WireError("a varint is cut off at byte {}".format(position))
-        byte = data[position]
-        position += 1
+    for byte in data[position : position + 10]:
         result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            break
         shift += 7
-        if shift > 63:
-            raise WireError("a varint before byte {} has more than 10 bytes".format(position))
-    if result >= 1 << 64:
-        raise WireError("a varint before byte {} has more than 64 bits".format(position))
-    return result, position
+        if byte < 0x80:
+            position += shift // 7
+            if result >= 1 << 64:
+                raise WireError("a varint before byte {} has more than 64 bits".format(position))
+            return result, position
+    if shift == 70:
+        raise WireError("a varint before byte {} has more than 10 bytes".format(position + 10))
+    raise WireError("a varint is cut off at byte {}".format(max(position, len(data))))
+
+
+def encode_varint(number: int) -> bytes:
+    """The varint of a number that is not negative, in as few bytes as it needs."""
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def read_fields(message: bytes) -> Iterator[Tuple[int, int, Value]]:

@@ -1,20 +1,21 @@
 """`lastgood latest DIR`: what TensorFlow takes for the latest checkpoint, which one is, and what lies around it."""
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
+from lastgood.arguments import seconds
 from lastgood.attest import verify_saved
 from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.examine import Examination, examine
 from lastgood.inspect import read_step
-from lastgood.latest import MEANINGS, Judged, Outcome, Verdict
+from lastgood.latest import Judged, Outcome, Verdict
+from lastgood.leftovers import MEANINGS
 from lastgood.repair import Repair, RepairRefusedError, repair
-from lastgood.streams import say
+from lastgood.streams import complain, say
 from lastgood.verify import Verification, default_threads
-from lastgood.wording import reason_link, size_in_words
+from lastgood.wording import printable, reason_link, size_in_words
 
 _STATUS = {Verdict.AGREES: 0, Verdict.DIFFERS: 1, Verdict.UNKNOWN: 3}
 
@@ -30,7 +31,7 @@ def _configure(parser: ArgumentParser) -> None:
     parser.add_argument("--series", metavar="NAME", help="look at the checkpoints NAME-1, NAME-2... alone")
     parser.add_argument(
         "--settle-s",
-        type=float,
+        type=seconds,
         default=0.0,
         metavar="S",
         help="say of damaged files that were written less than S seconds ago that they cannot be judged yet",
@@ -54,11 +55,11 @@ def _run(arguments: Namespace) -> int:
         say(json.dumps(latest_to_json(found, done, refused), indent=2))
     else:
         for line in _lines(found):
-            say(line)
+            say(printable(line))
         if done is not None:
-            say(_repaired(done))
+            say(printable(_repaired(done)))
     if refused is not None:
-        print("lastgood: nothing was repaired: {}".format(refused), file=sys.stderr)
+        complain("nothing was repaired: {}".format(refused))
         return 1 if isinstance(refused, RepairRefusedError) and refused.is_hopeless else 3
     return 0 if done is not None else _STATUS[found.answer.verdict]
 

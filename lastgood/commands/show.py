@@ -3,19 +3,19 @@
 import json
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence
 
+from lastgood.arguments import count
 from lastgood.command import Command
 from lastgood.errors import BundleError
-from lastgood.reasons import Reason
+from lastgood.reasons import UNDECIDED
+from lastgood.streams import complain
 from lastgood.wording import reason_link
 
 if TYPE_CHECKING:
     from lastgood.checkpoint import Checkpoint
     from lastgood.show import Shown
-
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED)
 
 _WRITE_CHARACTERS = 1 << 16
 
@@ -26,19 +26,13 @@ def _configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print a JSON document (docs/json.md, `show`)")
     parser.add_argument(
-        "--key", metavar="PATTERN", help="only tensors with this in their path, or that match it where it has * or ?"
+        "--key", metavar="PATTERN", help="only tensors with this in their path, or that match it where it has *, ? or ["
     )
     parser.add_argument("--names", action="store_true", help="also the name that each variable had when it was saved")
     parser.add_argument("--values", action="store_true", help="also the values of small tensors, checked")
     parser.add_argument(
-        "--max-values", metavar="N", type=_count, default=16, help="what counts as small: so many elements (16)"
+        "--max-values", metavar="N", type=count(0), default=16, help="what counts as small: so many elements (16)"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise ArgumentTypeError("expected a number, found {!r}".format(text))
-    return int(text)
 
 
 def _run(arguments: Namespace) -> int:
@@ -67,7 +61,7 @@ def _show(arguments: Namespace) -> int:
 
             _write(iter([json.dumps({"path": arguments.path, "problem": problem_to_json(error)}, indent=2)]))
         else:
-            print("lastgood: {} ({})".format(error, reason_link(error.reason.value)), file=sys.stderr)
+            complain("{} ({})".format(error, reason_link(error.reason.value)))
         return _exit_status([error])
 
 
@@ -88,7 +82,7 @@ def _read(checkpoint: "Checkpoint", arguments: Namespace) -> "Shown":
 
 def _exit_status(problems: Sequence[BundleError]) -> int:
     """0 when all was read, 1 when something is damaged or missing, 3 when that cannot be said."""
-    if any(error.reason not in _UNDECIDED for error in problems):
+    if any(error.reason not in UNDECIDED for error in problems):
         return 1
     return 3 if problems else 0
 

@@ -1,26 +1,23 @@
 """`lastgood verify PREFIX|DIR…`: reads checkpoints' bytes and says of each whether it is whole."""
 
 import json
-import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+from lastgood.arguments import count, seconds
 from lastgood.attest import may_be_attested, verify_saved, write_manifest
-from lastgood.bundle.files import is_directory
+from lastgood.bundle.files import is_directory, local_path
 from lastgood.checksum import IS_FAST
 from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.progress import Bar
-from lastgood.reasons import Reason
-from lastgood.streams import say
+from lastgood.reasons import UNDECIDED
+from lastgood.streams import complain, say
 from lastgood.targets import targets
 from lastgood.verify import Fault, Verification, default_threads
-from lastgood.wording import reason_link, size_in_words
+from lastgood.wording import printable, reason_link, size_in_words
 
 GOOD, BAD, UNKNOWN = "Good", "Bad", "Unknown"
-
-#: With these nothing is known about the bytes: they condemn no checkpoint.
-_UNDECIDED = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_CHECKSUM, Reason.STILL_CHANGING)
 
 _SLOWLY = "; slowly, without crc32c in C: pip install crc32c"
 
@@ -41,11 +38,11 @@ def _configure(parser: ArgumentParser) -> None:
         help="a checkpoint, such as ckpts/ckpt-7, a .keras or .weights.h5 file, or a directory: each of these in it",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list (docs/json.md, `verification`)")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="read with N threads (default: one per core)")
+    parser.add_argument("--threads", type=count(1), metavar="N", help="read with N threads (default: one per core)")
     parser.add_argument("--no-finite", action="store_true", help="NaN and Inf are no fault")
     parser.add_argument(
         "--settle-s",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="S",
         help="say of damaged files that were written less than S seconds ago that they are still changing",
@@ -62,25 +59,9 @@ def _configure(parser: ArgumentParser) -> None:
     )
 
 
-def _threads(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise ArgumentTypeError("expected a number of 1 or more, found {!r}".format(text))
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ArgumentTypeError("expected seconds, 0 or more, found {!r}".format(text))
-    return seconds
-
-
 def _run(arguments: Namespace) -> int:
     if arguments.manifest and (len(arguments.paths) > 1 or is_directory(arguments.paths[0])):
-        print("lastgood: --manifest goes with one checkpoint, not with several or a directory", file=sys.stderr)
+        complain("--manifest goes with one checkpoint, not with several or a directory")
         return 2
     rows: List[Row] = []
     for path in arguments.paths:
@@ -88,7 +69,7 @@ def _run(arguments: Namespace) -> int:
             rows.append(row)
             if not arguments.json:
                 for line in _lines(row):
-                    say(line)
+                    say(printable(line))
     found = [row.verification for row in rows]
     if arguments.json:
         say(json.dumps([row_to_json(row) for row in rows], indent=2))
@@ -102,14 +83,14 @@ def _rows_of(path: str, arguments: Namespace) -> Iterator[Row]:
     """What lies at one argument, each checkpoint as soon as it was read."""
     found = 0
     try:
-        for prefix in targets(path):
+        for prefix in targets(local_path(path)):
             found += 1
             yield _row(prefix, arguments)
     except BundleError as error:
         yield Row(_unread(path, Fault(error.reason, error.detail)))
         return
     if not found:
-        print("lastgood: no checkpoint lies in {}".format(path), file=sys.stderr)
+        complain("no checkpoint lies in {}".format(path))
 
 
 def _row(prefix: str, arguments: Namespace) -> Row:
@@ -128,7 +109,7 @@ def _row(prefix: str, arguments: Namespace) -> Row:
     try:
         return Row(verification, written=write_manifest(verification))
     except LastgoodError as error:
-        print("lastgood: no manifest was written: {}".format(error), file=sys.stderr)
+        complain("no manifest was written: {}".format(error))
         return Row(verification, not_written=str(error))
 
 
@@ -140,7 +121,7 @@ def standing(verification: Verification) -> str:
     """Good, Bad, or Unknown where nothing can be said about the bytes."""
     if not verification.faults:
         return GOOD
-    return UNKNOWN if all(fault.reason in _UNDECIDED for fault in verification.faults) else BAD
+    return UNKNOWN if all(fault.reason in UNDECIDED for fault in verification.faults) else BAD
 
 
 def exit_status(verifications: Sequence[Verification]) -> int:

@@ -28,7 +28,6 @@ from lastgood.bundle.shards import Shard
 from lastgood.bundle.snappy import decompress
 from lastgood.bundle.wire import WireError
 from lastgood.checkpoint import Checkpoint, open_checkpoint
-from lastgood.directory import list_checkpoints, read_state_file
 from lastgood.errors import BundleError
 from lastgood.inspect import read_full_names, read_manifest, read_step
 from lastgood.keras_files import check_archive, read_model_config
@@ -120,14 +119,6 @@ def snappy(data: bytes) -> None:
     """Any bytes as a compressed block: bytes or a WireError."""
     with suppress(WireError):
         decompress(data)
-
-
-def state_file(data: bytes) -> None:
-    """Any bytes as a state file: what it says, and never an error."""
-    with directory_of_its_own() as directory:
-        (directory / "checkpoint").write_bytes(data)
-        read_state_file(str(directory))
-        list_checkpoints(str(directory))
 
 
 def manifest(data: bytes) -> None:
@@ -244,7 +235,6 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "sealed_index": sealed_index,
     "graph": graph,
     "snappy": snappy,
-    "state_file": state_file,
     "manifest": manifest,
     "checkpoint": checkpoint,
     "sealed_checkpoint": sealed_checkpoint,
@@ -273,7 +263,7 @@ def seeds(target: str) -> list[bytes]:
         return found + [_sidecar_bytes(prefix) for prefix in alone[:6]]
     if target in ("weights_h5", "keras"):
         return [*found, _keras_bytes(target)]
-    if target in ("state_file", "state_text"):
+    if target == "state_text":
         return found + [path.read_bytes() for path in sorted(REAL.glob("tf-*/**/checkpoint"))]
     if target == "manifest":
         return found + [

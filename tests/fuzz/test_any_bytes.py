@@ -28,7 +28,6 @@ SHARES = {
     "sealed_index": 6,
     "graph": 3,
     "snappy": 2,
-    "state_file": 2,
     "manifest": 3,
     "checkpoint": 3,
     "sealed_checkpoint": 8,

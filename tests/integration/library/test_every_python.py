@@ -26,6 +26,16 @@ COMMANDS = {
     "verify": ["verify", "--json", str(ADAM), str(DATA / "tf-2.21.0" / "sharded"), str(DATA / "tf-2.4.4" / "iterator")],
     "show": ["show", "--json", "--values", "--names", str(DATA / "tf-2.21.0" / "variables" / "ckpt-1")],
     "show parts": ["show", "--json", str(DATA / "tf-2.21.0" / "sharded" / "ckpt-1")],
+    "latest": ["latest", "--json", str(DATA / "tf-2.21.0" / "mwms")],
+    "latest in doubt": ["latest", "--json", str(DATA / "tf-2.21.0" / "variables")],
+    "explain": ["explain", "--json", str(ADAM / "ckpt-2"), "--against", str(ADAM / "ckpt-3")],
+    "explain of another": [
+        "explain",
+        "--json",
+        str(ADAM / "ckpt-2"),
+        "--against",
+        str(DATA / "tf-2.4.4/keras_adam/ckpt-2"),
+    ],
     "diff": ["diff", "--json", str(ADAM / "ckpt-2"), str(ADAM / "ckpt-3")],
 }
 

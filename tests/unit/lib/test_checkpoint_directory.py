@@ -1,11 +1,10 @@
-"""Which checkpoints lie in a directory, in which order, and what the state file says."""
+"""Which checkpoints lie in a directory, and in which order."""
 
 import os
 
-import bundle_builder as build
 import pytest
 
-from lastgood.directory import Listed, StateFile, list_checkpoints, read_state_file
+from lastgood.directory import Listed, list_checkpoints
 from lastgood.errors import BundleError
 from lastgood.reasons import Reason
 
@@ -70,42 +69,18 @@ def test_a_missing_directory_holds_no_checkpoint(tmp_path):
     assert list_checkpoints(str(tmp_path / "file")) == ()
 
 
-@pytest.mark.parametrize("read", [list_checkpoints, read_state_file])
-def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path, read):
+def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path):
     os.symlink("loop", tmp_path / "loop")
 
     for directory in (str(tmp_path / "loop"), "nul\0byte"):
         with pytest.raises(BundleError) as raised:
-            read(directory)
+            list_checkpoints(directory)
         assert raised.value.reason is Reason.UNREADABLE
 
 
-@pytest.mark.parametrize("version", build.VERSIONS)
-def test_the_state_file_of_tensorflow_is_read(version):
-    directory = str(build.DATA / version / "keras_adam")
+def test_a_name_with_a_line_break_in_it_is_a_checkpoint_s_like_any(tmp_path):
+    for name in ("a\nb-1.index", "a\nb.index", "a\nb.data-00000-of-00001", "c-1\n.index"):
+        touch(tmp_path, name)
 
-    assert read_state_file(directory) == StateFile(
-        os.path.join(directory, "ckpt-3"), (os.path.join(directory, "ckpt-2"), os.path.join(directory, "ckpt-3"))
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"", StateFile(None, ())),
-        (b'model_checkpoint_path: "/abs/ckpt-1"\n', StateFile("/abs/ckpt-1", ())),
-        (b'model_checkpoint_path: "/abs/ckpt-1', StateFile(None, ())),
-        (b'model_checkpoint_path: ""', StateFile(None, ())),
-        (b"\xff\x00garbage\n\nall_model_checkpoint_paths: '/a/b'\n", StateFile(None, ("/a/b",))),
-        (rb'model_checkpoint_path: "/a\"b\\c\303\251\x41"', StateFile('/a"b\\céA', ())),
-        (b'last_preserved_timestamp: 1.5\nmodel_checkpoint_path: "/x"', StateFile("/x", ())),
-    ],
-)
-def test_a_damaged_state_file_says_what_it_still_can(tmp_path, content, expected):
-    (tmp_path / "checkpoint").write_bytes(content)
-
-    assert read_state_file(str(tmp_path)) == expected
-
-
-def test_without_a_state_file_nothing_is_said(tmp_path):
-    assert read_state_file(str(tmp_path)) is None
+    assert names(tmp_path) == ["a\nb-1"]
+    assert sorted(names(tmp_path, numbered_only=False)) == ["a\nb", "a\nb-1"]

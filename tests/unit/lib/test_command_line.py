@@ -205,6 +205,17 @@ def test_a_broken_part_gets_a_sentence_and_harms_no_other(install, package, sour
     assert main(["verify", str(MWMS / "ckpt-1")]) == 0
 
 
+def test_a_fault_of_our_own_condemns_nothing(install, capsys):
+    install("stumble", WORKING.format(name="stumble", run="1 // 0"))
+
+    assert main(["stumble"]) == 3
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[-2].startswith("ZeroDivisionError: ")
+    assert said[-1] == "lastgood: this is a fault of lastgood's own; nothing is said about what it was asked for"
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [("KeyboardInterrupt()", 130), ("BrokenPipeError()", 141), ("LastgoodError('it is away')", 3)],

@@ -3,23 +3,20 @@
 import pytest
 
 from lastgood.latest import (
-    MEANINGS,
     Answer,
     Candidate,
     Judged,
-    Left,
-    Leftover,
     Outcome,
-    Seen,
     Standing,
     TensorFlowSays,
     Verdict,
     answer,
-    leftovers,
     listed_paths,
     newest_first,
     repaired_state,
+    series_of,
     tensorflow_says,
+    with_list,
 )
 from lastgood.state_file import State, render
 
@@ -107,6 +104,24 @@ def test_a_listed_path_into_a_directory_that_is_gone_means_the_checkpoint_of_tha
     assert said.manager_prefix == "/old/ckpt-2"
 
 
+def test_a_series_is_told_by_the_number_at_the_very_end():
+    assert series_of("/d/ckpt-7") == series_of("ckpt") == "ckpt"
+    assert (series_of("d/a\nb-1"), series_of("d/a-1\n")) == ("a\nb", "a-1\n")
+
+
+def test_a_list_of_many_is_matched_with_many_in_a_time_that_grows_with_their_number():
+    # given: what a quadratic step would take minutes for
+    names = [f"ckpt-{number}" for number in range(20_000)]
+    candidates = [Candidate(f"d/{name}", 1.0) for name in names]
+
+    # when
+    placed = with_list(candidates, [f"d/./{name}" for name in names], [2.0])
+
+    # then
+    assert [row.position for row in placed] == list(range(20_000))
+    assert [row.saved_s for row in placed[:2]] == [2.0, None]
+
+
 # --------------------------------------------------------------------------------------------------------- the verdict
 
 
@@ -165,58 +180,6 @@ def test_a_manager_takes_what_is_not_there():
         "a CheckpointManager takes d/ckpt-9 all the same, and fails",
         "d/ckpt-1 is whole, and no state file points to it",
     )
-
-
-# ----------------------------------------------------------------------------------------------------------- leftovers
-
-
-def test_everything_that_is_left_over_is_named_by_its_kind():
-    files = {
-        "checkpoint": 100,
-        "ckpt-1.index": 300,
-        "ckpt-1.data-00000-of-00001": 1000,
-        "ckpt-1.lastgood.json": 50,
-        "ckpt-2.index": 300,
-        "ckpt-2.data-00000-of-00001": 1000,
-        "ckpt-3.index": 0,
-        "ckpt-3.data-00000-of-00001": 1000,
-        "ckpt-4.data-00000-of-00002": 10,
-        "ckpt-4.data-00001-of-00002": 10,
-        "ckpt-5.index": 300,
-        "ckpt-6.index": 300,
-        "ckpt-6.data-00001-of-00002": 10,
-        "ckpt-7.lastgood.json": 50,
-        "best.index": 300,
-        "best.data-00000-of-00001": 1000,
-        "vocabulary.index": 5,
-        "model.keras": 900,
-        "model.keras.lastgood.json": 50,
-        "checkpoint.tmp0123abcd": 90,
-        "ckpt-8.data-00000-of-00001.tempstate123": 8,
-        "ckpt-8.index.tempstate123": 9,
-        "checkpoint.before-repair-1": 100,
-        "events.out.tfevents.1": 7,
-    }
-    directories = {"ckpt-9_temp": 70, "ckpt-9_temp_0a1b": 60, "workertemp_1": 50, "eval": 40}
-    seen = [Seen(name, False, size) for name, size in files.items()]
-    seen += [Seen(name, True, size) for name, size in directories.items()]
-
-    assert leftovers(seen, {"ckpt-1"}) == (
-        Left(Leftover.ORPHAN, "best", 1300),
-        Left(Leftover.ORPHAN, "ckpt-2", 1300),
-        Left(Leftover.EMPTY_INDEX, "ckpt-3", 1000),
-        Left(Leftover.DATA_WITHOUT_INDEX, "ckpt-4", 20),
-        Left(Leftover.INDEX_WITHOUT_DATA, "ckpt-5", 300),
-        Left(Leftover.INDEX_WITHOUT_DATA, "ckpt-6", 310),
-        Left(Leftover.TEMPORARY_SAVE, "ckpt-9_temp", 70),
-        Left(Leftover.TEMPORARY_SAVE, "ckpt-9_temp_0a1b", 60),
-        Left(Leftover.TEMPORARY_FILE, "ckpt-8.data-00000-of-00001.tempstate123", 8),
-        Left(Leftover.TEMPORARY_FILE, "ckpt-8.index.tempstate123", 9),
-        Left(Leftover.TEMPORARY_STATE, "checkpoint.tmp0123abcd", 90),
-        Left(Leftover.WORKER_DIRECTORY, "workertemp_1", 50),
-        Left(Leftover.LONE_MANIFEST, "ckpt-7.lastgood.json", 50),
-    )
-    assert set(MEANINGS) == set(Leftover)
 
 
 # -------------------------------------------------------------------------------------------------------------- repair

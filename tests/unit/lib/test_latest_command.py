@@ -16,8 +16,10 @@ import lastgood
 from lastgood.cli import main
 from lastgood.errors import WriteError
 from lastgood.examine import examine
+from lastgood.latest import Answer, Verdict
 from lastgood.repair import RepairRefusedError, repair
-from lastgood.verify import verify
+from lastgood.state_file import State, render
+from lastgood.verify import Verification, verify
 
 SOURCE = Path(lastgood.__file__).parents[1]
 KERAS = build.DATA / "tf-2.21.0" / "keras_adam"
@@ -282,6 +284,70 @@ def test_a_state_file_that_changes_meanwhile_is_left_alone(directory):
         repair(found)
 
     assert contents(directory) == before
+
+
+def test_a_pipe_in_the_state_file_s_place_keeps_nobody_waiting(directory, capsys):
+    os.unlink(directory / "checkpoint")
+    os.mkfifo(directory / "checkpoint")
+
+    assert main(["latest", str(directory)]) == 1
+    assert f"expected the state file at {directory}/checkpoint, found no regular file: " in capsys.readouterr().out
+    assert main(["latest", "--repair", str(directory)]) == 3
+    assert stat.S_ISFIFO(os.stat(directory / "checkpoint").st_mode)
+
+
+def test_a_state_file_that_lists_thousands_is_compared_with_a_directory_of_thousands(tmp_path):
+    # given: what a quadratic step would take minutes for
+    names = [f"ckpt-{number}" for number in range(10_000)]
+    for number, name in enumerate(names):
+        (tmp_path / f"{name}.index").touch()
+        os.utime(tmp_path / f"{name}.index", (number, number))
+    (tmp_path / "checkpoint").write_bytes(render(State(names[-1], tuple(names))))
+
+    # when
+    found = examine(str(tmp_path), lambda prefix: Verification(prefix, "digest", (), 1, 1, 0.0, "cache"))
+
+    # then
+    assert [row.candidate.position for row in found.judged] == list(range(9_999, -1, -1))
+    assert found.answer == Answer(Verdict.AGREES, found.judged[0], ())
+
+
+def test_a_state_file_that_cannot_be_read_is_not_called_missing(directory, capsys):
+    os.unlink(directory / "checkpoint")
+    os.symlink("checkpoint", directory / "checkpoint")
+
+    assert main(["latest", str(directory)]) == 1
+    assert (
+        f"  - the state file at {directory}/checkpoint cannot be read: Too many levels of symbolic links: "
+        "training starts afresh, in silence\n"
+    ) in capsys.readouterr().out
+
+
+def test_a_state_file_that_is_too_large_to_be_read_whole_leaves_all_open(directory, capsys):
+    with open(directory / "checkpoint", "ab") as file:
+        file.write(b"# more\n" * (1 << 20))
+
+    assert main(["latest", "--repair", str(directory)]) == 3
+
+    assert capsys.readouterr() == (
+        "",
+        f"lastgood: Unsupported: {directory}/checkpoint has more than 4194304 bytes, and no more are read\n",
+    )
+
+
+def test_a_series_that_is_not_there_is_no_series_that_agrees(directory, capsys):
+    assert main(["latest", "--series", "ckp", str(directory)]) == 3
+
+    assert capsys.readouterr() == (
+        "",
+        f"lastgood: Incomplete: no checkpoint of the series ckp lies in {directory}; those there are called ckpt\n",
+    )
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_time_that_makes_no_sense_is_wrong_usage(directory, seconds, capsys):
+    assert main(["latest", f"--settle-s={seconds}", str(directory)]) == 2
+    assert f"expected seconds, 0 or more, found '{seconds}'" in capsys.readouterr().err
 
 
 def test_a_directory_in_the_state_file_s_place_is_left_alone(directory):

@@ -1,10 +1,14 @@
 """Which paths TensorFlow takes for patterns, and what it finds at them."""
 
 import os
+import re
+from fnmatch import translate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lastgood.path_patterns import finds, is_pattern
+from lastgood.path_patterns import _expression, finds, is_pattern
 
 
 @pytest.fixture
@@ -65,3 +69,20 @@ def test_a_relative_pattern_begins_where_we_are(directory, monkeypatch):
     assert finds("ck*.index")
     assert finds("./s*b/ckpt-2.index")
     assert not finds("x*")
+
+
+@given(st.text("ab*?", max_size=12), st.text("ab", max_size=12))
+def test_each_star_matches_anything_though_only_the_first_place_is_tried(pattern, name):
+    expected = re.match(translate(pattern), name) is not None
+
+    assert (_expression(pattern.encode()).match(name.encode()) is not None) == expected
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 60 + "b", "d*/../" * 40 + "no*ne"])
+def test_a_pattern_of_many_stars_takes_no_longer_than_others(tmp_path, pattern):
+    # given: what trying each place for each star, or each way through the directories, would never be done with
+    (tmp_path / ("a" * 200)).touch()
+    for number in range(9):
+        (tmp_path / f"d{number}").mkdir()
+
+    assert not finds(f"{tmp_path}/{pattern}")

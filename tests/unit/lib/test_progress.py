@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from lastgood.progress import Bar, render, size_in_words
+from lastgood.progress import Bar, render
+from lastgood.wording import size_in_words
 
 
 @pytest.fixture(autouse=True)

@@ -97,6 +97,17 @@ def test_the_number_of_threads_changes_neither_the_faults_nor_their_order(damage
     assert (alone.faults[-2].detail, alone.faults[-1].detail) == ("and 6 more", "and 21 more")
 
 
+def test_threads_that_would_have_nothing_to_read_are_not_started(damaged):
+    alone = verify(damaged, threads=1)
+    before = threading.active_count()
+    most = []
+
+    together = verify(damaged, threads=10**30, on_progress=lambda *_: most.append(threading.active_count()))
+
+    assert (together.faults, together.bytes_read) == (alone.faults, alone.bytes_read)
+    assert set(most) == {before}  # all of it is one piece
+
+
 @pytest.mark.usefixtures("small_jobs")
 @pytest.mark.parametrize("threads", [1, 3])
 def test_reading_past_the_cache_in_parallel_finds_the_same(damaged, threads):

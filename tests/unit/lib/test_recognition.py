@@ -172,5 +172,18 @@ def test_an_empty_directory_and_what_is_no_regular_file_are_refused(tmp_path):
     assert refusal_of(tmp_path / "nothing\0here")[0] is Reason.INCOMPLETE
 
 
+def test_where_nobody_can_look_nothing_is_said_to_be_missing(tmp_path):
+    os.symlink("loop", tmp_path / "loop")
+
+    for path in (tmp_path / "loop", tmp_path / "loop" / "ckpt-1", tmp_path / "loop" / "model.keras"):
+        assert refusal_of(path)[0] is Reason.UNREADABLE
+
+
+def test_the_path_in_a_file_url_is_recognised_by_what_lies_there(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
+
+    assert recognise(f"file://{tmp_path}/model.keras") == Recognised(Kind.KERAS, f"{tmp_path}/model.keras")
+
+
 def test_what_has_a_url_is_taken_for_a_bundle():
     assert recognise("s3://bucket/ckpt-1.index") == Recognised(Kind.BUNDLE, "s3://bucket/ckpt-1")

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import bundle_builder as build
 import fsspec
@@ -11,7 +13,7 @@ import pytest
 
 from lastgood import reading
 from lastgood.bundle.files import Named, is_directory, is_url, join, list_files, open_file, stat_file
-from lastgood.directory import StateFile, list_checkpoints, read_state_file
+from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.inspect import read_full_names, read_manifest, read_step
 from lastgood.reasons import Reason
@@ -99,22 +101,13 @@ def test_an_object_that_is_replaced_while_it_is_read_leaves_all_open(store):
     assert reasons(verification) == [Reason.STILL_CHANGING]
 
 
-def test_a_directory_below_a_url_is_listed_with_its_state_file(store):
+def test_a_directory_below_a_url_is_listed(store):
     upload(store, str(build.DATA / "tf-2.21.0" / "keras_adam" / "ckpt-2"))
 
     assert {os.path.basename(listed.prefix) for listed in list_checkpoints("memory://ckpts")} == {"ckpt-2", "ckpt-3"}
     assert all(verify(listed.prefix).faults == () for listed in list_checkpoints("memory://ckpts"))
-    assert read_state_file("memory://ckpts") == StateFile(
-        "memory://ckpts/ckpt-3", ("memory://ckpts/ckpt-2", "memory://ckpts/ckpt-3")
-    )
-    assert (list_checkpoints("memory://nothing"), read_state_file("memory://nothing")) == ((), None)
+    assert list_checkpoints("memory://nothing") == ()
     assert (is_directory("memory://ckpts"), is_directory("memory://ckpts/ckpt-2.index")) == (True, False)
-
-
-def test_a_state_file_may_name_another_store(store):
-    store.pipe_file("/ckpts/checkpoint", b'model_checkpoint_path: "gs://bucket/ckpt-1"')
-
-    assert read_state_file("memory://ckpts") == StateFile("gs://bucket/ckpt-1", ())
 
 
 def test_what_is_missing_or_no_object_is_told_apart(store):
@@ -146,11 +139,54 @@ def test_without_fsspec_one_sentence_says_what_to_install(monkeypatch):
     assert fault.detail == "reading s3://bucket/ckpt-1.index needs fsspec: pip install 'lastgood[remote]'"
 
 
+def test_an_fsspec_that_cannot_be_imported_says_so(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fsspec"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "fsspec.py").write_text("raise RuntimeError('of another Python')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    (fault,) = verify("s3://bucket/ckpt-1").faults
+
+    assert fault.reason is Reason.UNREADABLE
+    assert fault.detail == (
+        "reading s3://bucket/ckpt-1.index needs an fsspec that works: pip install 'lastgood[remote]' "
+        "(RuntimeError: of another Python)"
+    )
+
+
 def test_without_the_package_of_a_store_fsspec_says_what_to_install():
     (fault,) = verify("gs://bucket/ckpt-1").faults
 
     assert fault.reason is Reason.UNREADABLE
     assert "gcsfs" in fault.detail
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Says the status that is the first part of the path."""
+
+    def do_GET(self):
+        self.send_error(int(self.path.split("/")[1]))
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(404, Reason.INCOMPLETE), (410, Reason.INCOMPLETE), (403, Reason.UNREADABLE), (500, Reason.UNREADABLE)],
+)
+def test_over_http_only_what_is_not_there_is_missing(status, reason):
+    pytest.importorskip("aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        answered = reasons(verify(f"http://127.0.0.1:{server.server_port}/{status}/ckpt-1"))
+        server.shutdown()
+
+    refused = reasons(verify(f"http://127.0.0.1:{server.server_port}/404/ckpt-1"))
+
+    assert (answered, refused) == ([reason], [Reason.UNREADABLE])
 
 
 def test_an_unknown_scheme_is_unreadable():
@@ -178,6 +214,15 @@ def test_a_file_url_is_the_path_in_it(tmp_path):
 
     assert verify("file://" + prefix).faults == ()
     assert [listed.prefix for listed in list_checkpoints(f"file://{tmp_path}")] == ["file://" + prefix]
+
+
+def test_links_that_lead_nowhere_that_we_may_look_are_named_and_hide_nothing_else(tmp_path):
+    prefix = build.write_bundle(tmp_path / "ckpt-1", [build.Tensor(b"t", bytes(4), (1,))])
+    os.symlink("loop-2.index", tmp_path / "loop-2.index")
+
+    found = {listed.prefix: reasons(verify(listed.prefix)) for listed in list_checkpoints(str(tmp_path))}
+
+    assert found == {prefix: [], str(tmp_path / "loop-2"): [Reason.UNREADABLE]}
 
 
 def test_links_are_followed_and_only_files_are_listed(tmp_path):

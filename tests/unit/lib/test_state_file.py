@@ -84,6 +84,19 @@ def test_every_way_to_write_the_same_is_understood():
     assert parse(content) == State("new", ("a", "b", "cd"), (1.0, 2000.0, -math.inf), 1.5)
 
 
+@pytest.mark.parametrize(
+    ("content", "latest"),
+    [
+        (b"#" + b" #" * 2000 + b"\n\0", ""),
+        (b'model_checkpoint_path: "' + b"\\101" * 500_000 + b'"', "A" * 500_000),
+        (b"model_checkpoint_path: " + b'"a"' * 500_000, "a" * 500_000),
+    ],
+    ids=["many comments in one line", "many escapes", "many texts side by side"],
+)
+def test_a_state_file_is_read_in_a_time_that_grows_with_its_size_and_no_faster(content, latest):
+    assert salvage(content).latest == latest
+
+
 def test_of_a_damaged_file_there_is_left_what_came_before_the_damage():
     whole = render(State("ckpt-2", ("ckpt-1", "ckpt-2"), (1.5, 2.5), 0.5))
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import bundle_builder as build
@@ -79,6 +80,30 @@ def test_a_manifest_elsewhere_is_taken_when_it_is_named_and_must_be_of_use(direc
     assert main(["verify", "--manifest", str(manifest), str(directory / "ckpt-1"), str(directory / "ckpt-2")]) == 2
 
 
+def test_a_manifest_that_is_named_is_the_one_of_that_checkpoint_whatever_its_name(directory, tmp_path, capsys):
+    # given
+    main(["verify", "--write-manifest", str(directory / "ckpt-1")])
+    manifest = str(directory / "ckpt-1.lastgood.json")
+    for number, name in ((1, "best"), (2, "other")):
+        for suffix in (".index", DATA):
+            shutil.copyfile(directory / f"ckpt-{number}{suffix}", directory / (name + suffix))
+    with zipfile.ZipFile(directory / "m.keras", "w") as file:
+        file.writestr("config.json", "{}")
+    capsys.readouterr()
+
+    # when
+    same, other = (documents(capsys, "--manifest", manifest, directory / name) for name in ("best", "other"))
+    of_another_kind = main(["verify", "--manifest", manifest, str(directory / "m.keras")])
+
+    # then
+    assert (same[0], same[1][0]["manifest"], same[1][0]["causes"]) == (0, manifest, [])
+    assert (other[0], [cause["reason"] for cause in other[1][0]["causes"]]) == (1, ["Vanished"])
+    assert (of_another_kind, capsys.readouterr().err) == (
+        3,
+        f"lastgood: ForeignManifest: {manifest} does not describe a file of Keras's\n",
+    )
+
+
 def test_a_manifest_that_cannot_be_written_is_said_and_is_no_verdict(directory, capsys):
     os.mkdir(directory / "ckpt-1.lastgood.json")
     (directory / "ckpt-1.lastgood.json" / "file").touch()
@@ -86,6 +111,39 @@ def test_a_manifest_that_cannot_be_written_is_said_and_is_no_verdict(directory, 
     status, (found,) = documents(capsys, "--write-manifest", directory / "ckpt-1")
 
     assert (status, found["standing"], found["written_manifest"]) == (3, "Good", None)
+
+
+def test_a_file_url_means_what_lies_at_the_path_in_it(directory, capsys):
+    status, found = documents(capsys, "--write-manifest", f"file://{directory}/ckpt-1", f"file://{directory}")
+
+    assert (status, [row["prefix"] for row in found]) == (0, [f"{directory}/ckpt-{number}" for number in (1, 2, 1)])
+    assert {row["written_manifest"] for row in found} == {f"{directory}/ckpt-{n}.lastgood.json" for n in (1, 2)}
+    assert main(["latest", f"file://{directory}"]) == 1
+    assert f"newest whole     {directory}/ckpt-2\n" in capsys.readouterr().out
+
+
+def test_neither_a_path_nor_a_key_can_steer_a_terminal(tmp_path, capsys):
+    # given: a damaged tensor with such a key, in a directory with such a name
+    (tmp_path / "a\x1b[2J\nb").mkdir()
+    prefix = build.write_bundle(
+        tmp_path / "a\x1b[2J\nb" / "ckpt-1", [build.Tensor(b"k\x1b[2J\ny\x9b", bytes(4), (1,), crc=7)]
+    )
+
+    # when
+    for arguments in (
+        ["verify", prefix],
+        ["latest", os.path.dirname(prefix)],
+        ["show", prefix],
+        ["show", prefix + "0"],
+    ):
+        main(arguments)
+
+    # then
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert [line for line in (out + err).splitlines() if line.startswith(("b", "y"))] == []
+    assert "/a\\x1b[2J\\nb/ckpt-1  Corrupt: k\\x1b[2J\\ny\\x9b (4 bytes at 0 in " in out
+    assert err.startswith("lastgood: Incomplete: ")
 
 
 def test_a_note_is_printed_below_and_changes_no_verdict(directory, capsys):

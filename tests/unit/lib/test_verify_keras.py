@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import lastgood
-from lastgood.attest import verify_saved, write_manifest
+from lastgood.attest import NotTheSameError, verify_saved, write_manifest
 from lastgood.cli import main
 from lastgood.notes import Remark
 from lastgood.reasons import Reason
@@ -94,6 +94,16 @@ def test_a_damaged_archive_is_bad(archive):
     assert reasons(verify_saved(archive)) == [Reason.TORN]
 
 
+def test_no_manifest_notes_an_archive_that_was_damaged_after_it_was_verified(archive):
+    found = verify_saved(archive)
+    flip(archive, Path(archive).read_bytes().index(HDF5) + 20)
+
+    with pytest.raises(NotTheSameError, match=r"model\.keras was written again after it was verified"):
+        write_manifest(found)
+
+    assert not os.path.exists(archive + ".lastgood.json")
+
+
 def test_a_manifest_of_another_kind_is_foreign(archive, weights):
     write_manifest(verify_saved(archive))
     document = json.loads(Path(archive + ".lastgood.json").read_text())
@@ -137,3 +147,25 @@ def test_keras_files_need_nothing_but_the_standard_library(archive, weights, pyt
 
     assert [row["standing"] for row in json.loads(old.stdout)] == ["Good", "Unknown"], old.stderr
     assert [row["standing"] for row in json.loads(new.stdout)] == ["Good", "Good"], new.stderr
+
+
+@pytest.mark.parametrize("size_bytes", [0, 5, 700])
+def test_a_keras_file_that_is_still_being_written_is_not_condemned(archive, size_bytes):
+    # given
+    os.truncate(archive, size_bytes)
+    os.utime(archive, (5000, 5000))
+
+    # when
+    early = verify_saved(archive, settle_s=10, now_s=5005)
+    late = verify_saved(archive, settle_s=10, now_s=5015)
+
+    # then
+    assert reasons(early) == [Reason.STILL_CHANGING]
+    assert "model.keras was written 5.0 s ago, less than 10 s; so far: " in early.faults[0].detail
+    assert reasons(late) == [Reason.TORN if size_bytes else Reason.INCOMPLETE]
+
+
+def test_a_keras_file_is_read_from_the_disk_where_that_is_asked_for(archive, weights):
+    verify_saved(archive)
+
+    assert [verify_saved(archive, drop_cache=wanted).medium for wanted in (False, True)] == ["cache", "disk"]
