@@ -15,7 +15,7 @@ from lastgood.bundle.reader import INDEX_FILE, index_path, read_bundle, shard_pa
 from lastgood.bundle.shards import DATA_FILE
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.inspect import read_graph, read_manifest, read_step
-from lastgood.model_config import config_from_json, config_of_saved_model
+from lastgood.keras.model_config import config_from_json, config_of_saved_model
 from lastgood.notes import Note, Remark
 from lastgood.reasons import Reason
 from lastgood.sidecar import (
@@ -32,7 +32,7 @@ from lastgood.sidecar import (
 from lastgood.verify import Fault, Verification, verify
 
 if TYPE_CHECKING:
-    from lastgood.verify_keras import Options
+    from lastgood.keras.verify import Options
 
 
 _WRITTEN_AGAIN = "{} was written again after it was verified: verify it once more"
@@ -86,7 +86,7 @@ def _verified(path: str, expected: _Expected, options: Mapping[str, Any]) -> Ver
         return _unrecognised(path, error, options)
     if recognised.kind is Kind.BUNDLE:
         return _compared(verify(recognised.location, **options), expected)
-    from lastgood.verify_keras import verify_keras
+    from lastgood.keras.verify import verify_keras
 
     rest = _options_of_one_file(options)
     saved, where = expected.saved, expected.where
@@ -99,7 +99,7 @@ def _verified(path: str, expected: _Expected, options: Mapping[str, Any]) -> Ver
 def _unrecognised(path: str, error: BundleError, options: Mapping[str, Any]) -> Verification:
     """What is not all there may be on its way, which `verify` knows; why it is not there is known here."""
     if os.path.isfile(path):
-        from lastgood.verify_keras import verify_unknown
+        from lastgood.keras.verify import verify_unknown
 
         return verify_unknown(path, error, _options_of_one_file(options))
     if error.reason is not Reason.INCOMPLETE:
@@ -111,7 +111,7 @@ def _unrecognised(path: str, error: BundleError, options: Mapping[str, Any]) -> 
 
 
 def _options_of_one_file(options: Mapping[str, Any]) -> "Options":
-    from lastgood.verify_keras import Options
+    from lastgood.keras.verify import Options
 
     return Options(**{name: value for name, value in options.items() if name in Options._fields})
 
@@ -190,9 +190,9 @@ def _of_bundle(found: Verification, at_s: float) -> Sidecar:
 
 
 def _of_keras(path: str, at_s: float) -> Sidecar:
-    from lastgood.keras_files import read_model_config
+    from lastgood.keras.files import read_model_config
+    from lastgood.keras.verify import file_sum, verify_keras
     from lastgood.recognition import Kind, recognise
-    from lastgood.verify_keras import file_sum, verify_keras
 
     kind, noted = recognise(path).kind, file_sum(path)
     if verify_keras(path, kind, noted).faults:  # what was verified may have been another file than the one noted

@@ -13,9 +13,9 @@ from lastgood.bundle.contents import read_elements, read_stored, verify_entry
 from lastgood.bundle.graph import ObjectGraph
 from lastgood.bundle.reader import Entry, part_box, part_key, read_bundle
 from lastgood.bundle.shards import Shard
-from lastgood.checkpoint import BUNDLE, Checkpoint, TensorInfo
 from lastgood.inspect import read_graph
 from lastgood.manifest import OBJECT_GRAPH_KEY
+from lastgood.opened import BUNDLE, Checkpoint, TensorInfo
 
 #: Data files that stay open between reads.
 _MAX_OPEN = 16

@@ -15,7 +15,8 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 from lastgood import finite
 from lastgood.bundle.contents import describe_damage, is_numeric, what_differs, what_is_wrong
-from lastgood.bundle.files import FileStatus, is_url
+from lastgood.bundle.files import is_url
+from lastgood.bundle.open_file import FileStatus
 from lastgood.bundle.reader import Entry, shard_path
 from lastgood.bundle.shards import Shard
 from lastgood.checksum import crc32c

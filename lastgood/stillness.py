@@ -14,7 +14,7 @@ that rest is forever. A settle time of 0 leaves only the first rule.
 
 from typing import Mapping, Optional
 
-from lastgood.bundle.files import FileStatus
+from lastgood.bundle.open_file import FileStatus
 
 #: What was seen of each file at one moment, by path; None: it was not there, or could not be asked.
 Sight = Mapping[str, Optional[FileStatus]]

@@ -15,7 +15,8 @@ from itertools import islice
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from lastgood.bundle import ignored
-from lastgood.bundle.files import FileStatus, is_url, join, list_files, open_file, stat_file
+from lastgood.bundle.files import is_url, join, list_files, open_file, stat_file
+from lastgood.bundle.open_file import FileStatus
 from lastgood.bundle.reader import INDEX_FILE, Bundle, index_path, parse_bundle, read_index_bytes, shard_paths
 from lastgood.bundle.shards import DATA_FILE
 from lastgood.errors import BundleError, MissingFileError

@@ -13,15 +13,14 @@ import re
 import stat
 import sys
 from contextlib import suppress
-from typing import Iterator, List, NamedTuple, Optional, Union
+from typing import Iterator, List, Optional
 
 if sys.platform == "linux":
     import fcntl
 
+from lastgood.bundle.open_file import Buffer, FileStatus, Named, OpenFile
 from lastgood.errors import BundleError, describe
 from lastgood.reasons import Reason
-
-Buffer = Union[bytearray, memoryview]
 
 #: For reads past the cache: no device has larger blocks.
 BLOCK_BYTES = 4096
@@ -29,64 +28,6 @@ BLOCK_BYTES = 4096
 #: A scheme, or several (`simplecache::s3://…`): no path that TensorFlow writes to begins so.
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 _LOCAL_URL = re.compile(r"^(file|local)://")
-
-
-class FileStatus(NamedTuple):
-    """What a file is at one moment; equal ones mean that nobody has written to it in between.
-
-    identity: which file it is, whatever its name: device and inode, or an object's tag.
-    mtime_ns: when it was last written, since the epoch, by the clock of whoever keeps it; None where that is not known.
-    """
-
-    size_bytes: int
-    mtime_ns: Optional[int]
-    identity: str
-
-
-class Named(NamedTuple):
-    """One file in a directory: its name, without the directory, and when it was last written."""
-
-    name: str
-    mtime_ns: Optional[int]
-
-
-class OpenFile:
-    """A file that is open for reading.
-
-    is_from_disk: reads go past what the kernel has cached of it, or it was told to forget that (dirty pages stay).
-    block_bytes: reads begin at a multiple of this, go into memory that does, and ask for a multiple of it.
-    """
-
-    is_from_disk = False
-    block_bytes = 1
-
-    def __init__(self, path: str, what: str) -> None:
-        self.path = path
-        self._what = what
-
-    def size_bytes(self) -> int:
-        """Its size now (when it was opened, for an object). Raises BundleError(UNREADABLE)."""
-        raise NotImplementedError
-
-    def read_into(self, buffer: Buffer, offset: int) -> int:
-        """Reads at `offset`: how many bytes, 0 only at the end. Raises BundleError: INCOMPLETE or UNREADABLE."""
-        raise NotImplementedError
-
-    def drop_cached_pages(self) -> bool:
-        """Asks the kernel to forget the file's clean pages. False where that cannot be asked."""
-        return False
-
-    def bypass_cache(self) -> None:
-        """Reads go past what the kernel has cached, and leave it as it is; where that cannot be, it is dropped."""
-
-    def close(self) -> None:
-        """Nothing is read afterwards."""
-
-    def __enter__(self) -> "OpenFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _LocalFile(OpenFile):

@@ -11,7 +11,7 @@ import threading
 from datetime import datetime, timezone
 from typing import Any, List, Mapping, Optional, Tuple
 
-from lastgood.bundle.files import Buffer, FileStatus, Named, OpenFile
+from lastgood.bundle.open_file import Buffer, FileStatus, Named, OpenFile
 from lastgood.errors import BundleError, MissingFileError, describe
 from lastgood.reasons import Reason
 

@@ -8,7 +8,8 @@ import mmap
 import re
 from typing import Callable, Iterator, Optional
 
-from lastgood.bundle.files import FileStatus, is_url, open_file
+from lastgood.bundle.files import is_url, open_file
+from lastgood.bundle.open_file import FileStatus
 from lastgood.bundle.reader import Entry, shard_path
 from lastgood.bundle.wire import WireError
 from lastgood.errors import BundleError

@@ -8,11 +8,11 @@ from lastgood.arguments import seconds
 from lastgood.attest import verify_saved
 from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
-from lastgood.examine import Examination, examine
 from lastgood.inspect import read_step
-from lastgood.latest import Judged, Outcome, Verdict
-from lastgood.leftovers import MEANINGS
-from lastgood.repair import Repair, RepairRefusedError, repair
+from lastgood.latest.decide import Judged, Outcome, Verdict
+from lastgood.latest.examine import Examination, examine
+from lastgood.latest.leftovers import MEANINGS
+from lastgood.latest.repair import Repair, RepairRefusedError, repair
 from lastgood.streams import complain, say
 from lastgood.verify import Verification, default_threads
 from lastgood.wording import printable, reason_link, size_in_words

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from sealing import seal_checkpoint, seal_index
 
-from lastgood import state_file as state_files
 from lastgood.bundle.contents import read_string_scalar
 from lastgood.bundle.graph import parse_graph
 from lastgood.bundle.reader import parse_bundle, read_bundle
@@ -30,7 +29,8 @@ from lastgood.bundle.wire import WireError
 from lastgood.checkpoint import Checkpoint, open_checkpoint
 from lastgood.errors import BundleError
 from lastgood.inspect import read_full_names, read_manifest, read_step
-from lastgood.keras_files import check_archive, read_model_config
+from lastgood.keras.files import check_archive, read_model_config
+from lastgood.latest import state_file as state_files
 from lastgood.manifest import OBJECT_GRAPH_KEY, manifest_from_json, manifest_to_json
 from lastgood.sidecar import FileSum, Sidecar, SidecarError, sidecar_from_bytes, sidecar_to_bytes
 from lastgood.verify import verify

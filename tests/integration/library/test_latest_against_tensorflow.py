@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from lastgood.commands.latest import latest_to_json
-from lastgood.examine import Examination, examine
-from lastgood.latest import tensorflow_says
-from lastgood.path_patterns import finds
-from lastgood.repair import repair
+from lastgood.latest.decide import tensorflow_says
+from lastgood.latest.examine import Examination, examine
+from lastgood.latest.path_patterns import finds
+from lastgood.latest.repair import repair
 from lastgood.verify import Verification, verify
 
 SCRIPTS = Path(__file__).parent / "scripts"

@@ -12,7 +12,7 @@ import pytest
 
 from lastgood.checkpoint import Checkpoint, open_checkpoint
 from lastgood.errors import BundleError
-from lastgood.keras_files import check_archive
+from lastgood.keras.files import check_archive
 from lastgood.reasons import Reason
 from lastgood.verify import verify
 

@@ -12,7 +12,7 @@ import pytest
 from lastgood.checkpoint import open_checkpoint
 from lastgood.errors import BundleError, MissingExtraError
 from lastgood.file_digest import digest_file
-from lastgood.keras_files import ArchiveCheck, check_archive, read_model_config
+from lastgood.keras.files import ArchiveCheck, check_archive, read_model_config
 from lastgood.reasons import Reason
 
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lastgood.latest import (
+from lastgood.latest.decide import (
     Answer,
     Candidate,
     Judged,
@@ -18,7 +18,7 @@ from lastgood.latest import (
     tensorflow_says,
     with_list,
 )
-from lastgood.state_file import State, render
+from lastgood.latest.state_file import State, render
 
 HOUR_S = 3600.0
 

@@ -15,10 +15,10 @@ import pytest
 import lastgood
 from lastgood.cli import main
 from lastgood.errors import WriteError
-from lastgood.examine import examine
-from lastgood.latest import Answer, Verdict
-from lastgood.repair import RepairRefusedError, repair
-from lastgood.state_file import State, render
+from lastgood.latest.decide import Answer, Verdict
+from lastgood.latest.examine import examine
+from lastgood.latest.repair import RepairRefusedError, repair
+from lastgood.latest.state_file import State, render
 from lastgood.verify import Verification, verify
 
 SOURCE = Path(lastgood.__file__).parents[1]

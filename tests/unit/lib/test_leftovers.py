@@ -1,6 +1,6 @@
 """What is told, by names and sizes, of what lies orphaned or leaked in a directory of checkpoints."""
 
-from lastgood.leftovers import MEANINGS, Left, Leftover, Seen, leftovers
+from lastgood.latest.leftovers import MEANINGS, Left, Leftover, Seen, leftovers
 
 
 def test_everything_that_is_left_over_is_named_by_its_kind():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastgood.path_patterns import _expression, finds, is_pattern
+from lastgood.latest.path_patterns import _expression, finds, is_pattern
 
 
 @pytest.fixture

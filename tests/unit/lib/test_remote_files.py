@@ -12,7 +12,8 @@ import fsspec
 import pytest
 
 from lastgood import reading
-from lastgood.bundle.files import Named, is_directory, is_url, join, list_files, open_file, stat_file
+from lastgood.bundle.files import is_directory, is_url, join, list_files, open_file, stat_file
+from lastgood.bundle.open_file import Named
 from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError, MissingFileError
 from lastgood.inspect import read_full_names, read_manifest, read_step

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastgood.state_file import Fault, State, StateFileError, parse, render, salvage
+from lastgood.latest.state_file import Fault, State, StateFileError, parse, render, salvage
 
 PATHS = st.text(st.characters(codec="utf-8"), min_size=1)
 TIMES = st.floats(min_value=0, max_value=4e9)

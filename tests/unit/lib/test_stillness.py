@@ -8,7 +8,7 @@ from pathlib import Path
 import bundle_builder as build
 import pytest
 
-from lastgood.bundle.files import FileStatus
+from lastgood.bundle.open_file import FileStatus
 from lastgood.reasons import Reason
 from lastgood.stillness import what_changed, what_is_young
 from lastgood.verify import verify

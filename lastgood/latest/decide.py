@@ -1,9 +1,9 @@
 """What TensorFlow would take for the latest checkpoint of a directory, which one really is, and why the two differ.
 
-Decides only; `lastgood.examine` reads the directory and the checkpoints' bytes. TensorFlow believes its state file and
-verifies nothing. Here a checkpoint counts when every byte of it was read and found right; whether its values are finite
-is not asked. The newest is the one that was saved last, not the one with the highest number: after a rollback `ckpt-3`
-is saved again, and is newer than `ckpt-5`.
+Decides only; `examine` reads the directory and the checkpoints' bytes. TensorFlow believes its state file and verifies
+nothing. Here a checkpoint counts when every byte of it was read and found right; whether its values are finite is not
+asked. The newest is the one that was saved last, not the one with the highest number: after a rollback `ckpt-3` is
+saved again, and is newer than `ckpt-5`.
 """
 
 import posixpath
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
 
-from lastgood.state_file import Fault, State, StateFileError, parse, salvage
+from lastgood.latest.state_file import Fault, State, StateFileError, parse, salvage
 
 #: Between the writing of an index and the time in the state file lies the rest of a save, and two clocks' difference.
 CLOCK_SLACK_S = 600.0
@@ -56,7 +56,7 @@ def tensorflow_says(
     """The answer of `tf.train.latest_checkpoint(directory)`.
 
     content: of the state file; None where there is none that can be read. finds: whether TensorFlow finds something at
-    a path (`lastgood.path_patterns.finds`). hindrance: why the state file cannot be read, where one is there.
+    a path (`lastgood.latest.path_patterns.finds`). hindrance: why the state file cannot be read, where one is there.
     """
     if content is None:
         return TensorFlowSays(Outcome.NONE, why=hindrance or "there is no state file", has_state_file=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from lastgood.latest import series_of
+from lastgood.latest.decide import series_of
 
 _TEMPORARY_SAVE = re.compile(r"_temp(_[0-9a-f]+)?\Z")
 _TEMPORARY_FILE = re.compile(r"(\.tempstate\w*|\.lastgood\.json\.tmp[0-9a-f]+)\Z")

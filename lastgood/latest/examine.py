@@ -1,6 +1,6 @@
-"""Reads a directory of checkpoints for `lastgood.latest` to judge: names, state file, and the checkpoints' bytes.
+"""Reads a directory of checkpoints for `decide` to judge: names, state file, and the checkpoints' bytes.
 
-Reads no more checkpoints than needed: the newest first, until one is whole. Changes nothing; `lastgood.repair` does.
+Reads no more checkpoints than needed: the newest first, until one is whole. Changes nothing; `repair` does.
 """
 
 import os
@@ -8,15 +8,15 @@ import posixpath
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from lastgood import latest
 from lastgood.bundle.files import is_url, local_path, read_whole
 from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError, MissingFileError, describe
-from lastgood.latest import Answer, Candidate, Judged, Standing, TensorFlowSays
-from lastgood.leftovers import Left, Seen, leftovers
-from lastgood.path_patterns import finds
+from lastgood.latest import decide
+from lastgood.latest.decide import Answer, Candidate, Judged, Standing, TensorFlowSays
+from lastgood.latest.leftovers import Left, Seen, leftovers
+from lastgood.latest.path_patterns import finds
+from lastgood.latest.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, State, salvage
 from lastgood.reasons import UNDECIDED, Reason
-from lastgood.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, State, salvage
 from lastgood.verify import Verification
 
 #: How many series a sentence names.
@@ -68,20 +68,20 @@ def examine(
         raise BundleError(Reason.UNSUPPORTED, detail)
     seen = _see(directory)
     content, hindrance = _read_state(directory)
-    says = latest.tensorflow_says(directory, content, finds, hindrance)
+    says = decide.tensorflow_says(directory, content, finds, hindrance)
     candidates, listed = _candidates(directory, content, says, series)
     noted = _same(candidates, says.prefix or (listed[-1] if listed else None))
-    ordered = latest.newest_first(candidates, noted.prefix if noted else None)
+    ordered = decide.newest_first(candidates, noted.prefix if noted else None)
     judged, digest = _read(ordered, verify, says.prefix, reads_all_listed)
     return Examination(
         directory=directory,
         content=content,
         says=says,
         judged=judged,
-        answer=latest.answer(says, judged),
+        answer=decide.answer(says, judged),
         left=leftovers(seen, {posixpath.basename(path) for path in listed}),
-        times_are_right=latest.are_times_right(candidates, noted.prefix if noted else None),
-        series=tuple(sorted({latest.series_of(candidate.prefix) for candidate in candidates})),
+        times_are_right=decide.are_times_right(candidates, noted.prefix if noted else None),
+        series=tuple(sorted({decide.series_of(candidate.prefix) for candidate in candidates})),
         digest=digest,
     )
 
@@ -134,15 +134,15 @@ def _candidates(
     """The checkpoints that may be the newest, and the paths that the state file lists."""
     here = {c.prefix: Candidate(c.prefix, c.mtime_s, c.save_number) for c in list_checkpoints(directory, False)}
     names = {posixpath.basename(prefix) for prefix in here}
-    listed = latest.listed_paths(directory, says, content, names)
-    named = {latest.series_of(path) for path in listed} & {latest.series_of(prefix) for prefix in here}
-    if series and here and series not in {latest.series_of(prefix) for prefix in here}:
+    listed = decide.listed_paths(directory, says, content, names)
+    named = {decide.series_of(path) for path in listed} & {decide.series_of(prefix) for prefix in here}
+    if series and here and series not in {decide.series_of(prefix) for prefix in here}:
         raise BundleError(Reason.INCOMPLETE, _no_such_series(directory, series, here))
     names_of_series = {series} if series else named  # none: what the state file says names nothing here
     found: Dict[str, Candidate] = {
         prefix: candidate
         for prefix, candidate in here.items()
-        if candidate.save_number is not None and (not names_of_series or latest.series_of(prefix) in names_of_series)
+        if candidate.save_number is not None and (not names_of_series or decide.series_of(prefix) in names_of_series)
     }
     by_path = {posixpath.normpath(prefix): candidate for prefix, candidate in here.items()}
     for path in listed if not series else ():
@@ -156,11 +156,11 @@ def _candidates(
         for c in found.values()
     ]
     timestamps_s = (says.state or salvage(content or b"")).timestamps_s
-    return latest.with_list(spelled, listed, timestamps_s), listed
+    return decide.with_list(spelled, listed, timestamps_s), listed
 
 
 def _no_such_series(directory: str, series: str, prefixes: Iterable[str]) -> str:
-    names = sorted({latest.series_of(prefix) for prefix in prefixes})
+    names = sorted({decide.series_of(prefix) for prefix in prefixes})
     return "no checkpoint of the series {} lies in {}; those there are called {}".format(
         series, directory, ", ".join(names[:_NAMED_SERIES]) + (", ..." if len(names) > _NAMED_SERIES else "")
     )
@@ -177,7 +177,7 @@ def _elsewhere(prefix: str, is_answer: bool) -> Optional[Candidate]:
 
 
 def _is_same(prefix: str, other: Optional[str]) -> bool:
-    return other is not None and latest.is_same_path(prefix, other)
+    return other is not None and decide.is_same_path(prefix, other)
 
 
 def _same(candidates: Sequence[Candidate], prefix: Optional[str]) -> Optional[Candidate]:

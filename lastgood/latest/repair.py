@@ -10,13 +10,13 @@ import stat
 from dataclasses import dataclass
 from typing import Optional
 
-from lastgood import latest
 from lastgood.durable import keep_copy, replace_file
 from lastgood.errors import LastgoodError
-from lastgood.examine import Examination, read_state_bytes
-from lastgood.latest import Outcome, Standing, Verdict
-from lastgood.path_patterns import finds
-from lastgood.state_file import STATE_FILE, render
+from lastgood.latest import decide
+from lastgood.latest.decide import Outcome, Standing, Verdict
+from lastgood.latest.examine import Examination, read_state_bytes
+from lastgood.latest.path_patterns import finds
+from lastgood.latest.state_file import STATE_FILE, render
 
 #: What the copy of the old state file is called, followed by a number.
 BACKUP_SUFFIX = ".before-repair-"
@@ -55,7 +55,7 @@ def repair(found: Examination) -> Optional[Repair]:
                     row.prefix, newest.prefix, row.reason, row.detail
                 )
             )
-    if len(found.series) > 1 and latest.series_of(found.state.latest) not in found.series:
+    if len(found.series) > 1 and decide.series_of(found.state.latest) not in found.series:
         raise RepairRefusedError(
             "checkpoints of several series lie in {}; say which is meant with --series: {}".format(
                 found.directory, ", ".join(found.series)
@@ -64,14 +64,14 @@ def repair(found: Examination) -> Optional[Repair]:
     return _write(found, newest)
 
 
-def _write(found: Examination, newest: latest.Judged) -> Repair:
+def _write(found: Examination, newest: decide.Judged) -> Repair:
     had_state = found.says.state is not None
-    new = latest.repaired_state(found.directory, found.state, had_state, found.judged, newest, found.times_are_right)
+    new = decide.repaired_state(found.directory, found.state, had_state, found.judged, newest, found.times_are_right)
     try:
         content = render(new)
     except ValueError as error:
         raise RepairRefusedError("a state file cannot name {!r}, which is not UTF-8".format(newest.prefix)) from error
-    foreseen = latest.tensorflow_says(found.directory, content, finds)
+    foreseen = decide.tensorflow_says(found.directory, content, finds)
     if foreseen.outcome is not Outcome.PREFIX:
         raise RepairRefusedError("TensorFlow would not find it: {}; rename the directory".format(foreseen.why))
     path = os.path.join(found.directory, STATE_FILE)

@@ -11,7 +11,7 @@ from typing import List, NamedTuple, Optional, Tuple
 from lastgood.bundle.files import open_file, stat_file
 from lastgood.errors import BundleError
 from lastgood.file_digest import digest_file
-from lastgood.keras_files import NO_CHECKSUM, check_archive
+from lastgood.keras.files import NO_CHECKSUM, check_archive
 from lastgood.reasons import Reason
 from lastgood.recognition import Kind
 from lastgood.sidecar import FileSum

@@ -14,9 +14,9 @@ from typing import Iterator, List, Mapping, NamedTuple, Optional
 
 from lastgood.bundle.dtypes import is_opaque
 from lastgood.bundle.graph import ObjectGraph
-from lastgood.checkpoint import KERAS, Checkpoint, TensorInfo
 from lastgood.errors import BundleError, describe
-from lastgood.hdf5 import Dataset, Hdf5File
+from lastgood.keras.hdf5 import Dataset, Hdf5File
+from lastgood.opened import KERAS, Checkpoint, TensorInfo
 from lastgood.reasons import Reason
 from lastgood.window import Window
 
