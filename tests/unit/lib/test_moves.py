@@ -52,9 +52,9 @@ def test_numbers_that_are_too_long_for_a_place_in_a_list_are_no_places():
 
 def test_very_many_names_that_were_numbered_anew_are_seen_in_good_time():
     # What took time with the square of their number ran into the time limit of every test.
-    before = named(**{f"d_{n}": f"dense_{n}/kernel" for n in range(30_000)})
+    before = named(**{f"d_{n}": f"dense_{n}/kernel" for n in range(100_000)})
 
-    assert find_moves(before, named(**{f"d_{n}": f"dense_{n + 1}/kernel" for n in range(30_000)})) == Moves()
+    assert find_moves(before, named(**{f"d_{n}": f"dense_{n + 1}/kernel" for n in range(100_000)})) == Moves()
 
 
 def test_a_variable_inserted_before_others_that_were_trained_on_is_recognised_by_names():
