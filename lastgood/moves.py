@@ -8,9 +8,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import Callable, Dict, Hashable, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Hashable, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 _NUMBER = re.compile(rb"\d+")
+
+#: Longer ones are no places in a list, and Python refuses to make numbers of the longest.
+_MOST_DIGITS = 18
+
 _DIGITS = re.compile(r"_?\d+")
 
 
@@ -101,7 +105,8 @@ def _origins(before: Mapping[bytes, Print], after: Mapping[bytes, Print]) -> Dic
         for key, origin in _matches(before, after, _name).items()
         if key not in found and origin not in claimed
     }
-    renumbered = {key for key in by_name if _is_renumbered(key, by_name, before, after)}
+    in_circles = _in_circles(by_name)
+    renumbered = {key for key in by_name if key not in in_circles and _is_renumbered(key, before, after)}
     origins = {key: _Origin(origin, Evidence.VALUE) for key, origin in by_value.items()}
     origins.update({key: _Origin(o, Evidence.NAME) for key, o in by_name.items() if key not in renumbered})
     return {key: origin for key, origin in origins.items() if origin.key != key}
@@ -115,24 +120,23 @@ def _matches(
     return {key: old[mark] for mark, key in _unique(after, pick).items() if mark in old}
 
 
-def _is_renumbered(
-    key: bytes, origins: Mapping[bytes, bytes], before: Mapping[bytes, Print], after: Mapping[bytes, Print]
-) -> bool:
-    """Whether a name says nothing: it was `dense_1` before and is `dense_2` now, as a program's second model has it.
-
-    Where the names merely changed places among themselves, they do say something.
-    """
+def _is_renumbered(key: bytes, before: Mapping[bytes, Print], after: Mapping[bytes, Print]) -> bool:
+    """Whether a name says nothing: it was `dense_1` before and is `dense_2` now, as a program's second model has it."""
     if key not in before:
         return False
     old, new = before[key].name or "", after[key].name or ""
-    if _DIGITS.sub("", old) != _DIGITS.sub("", new):
-        return False
-    place = origins.get(key)
-    for _ in origins:
-        if place is None or place == key:
-            break
-        place = origins.get(place)
-    return place != key
+    return _DIGITS.sub("", old) == _DIGITS.sub("", new)
+
+
+def _in_circles(origins: Mapping[bytes, bytes]) -> Set[bytes]:
+    """The keys whose names merely changed places among themselves, and so do say something. No two have one origin."""
+    left = set(origins)
+    for key in set(origins) - set(origins.values()):  # where a chain begins
+        place: Optional[bytes] = key
+        while place is not None:
+            left.discard(place)
+            place = origins.get(place)
+    return left
 
 
 def _value(tensor: Print) -> Optional[Hashable]:
@@ -187,7 +191,7 @@ def _places(before: bytes, after: bytes) -> Iterable[Tuple[bytes, int, int]]:
         return
     pairs = list(zip(_NUMBER.finditer(before), _NUMBER.finditer(after)))
     different = [(one, other) for one, other in pairs if one.group() != other.group()]
-    if len(different) == 1:
+    if len(different) == 1 and all(len(found.group()) <= _MOST_DIGITS for found in different[0]):
         one, other = different[0]
         yield after[: other.start()] + b"\0" + after[other.end() :], int(one.group()), int(other.group())
 

@@ -10,9 +10,8 @@ with TensorFlow 2.4 to 2.21, by what those have in common or by what either has.
 """
 
 import gc
-from collections import deque
 from dataclasses import replace
-from typing import Any, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from lastgood import checksum
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
@@ -29,6 +28,7 @@ from lastgood.explanation.described import (
     Traits,
     paths_of,
     rules_of,
+    with_values_below,
 )
 from lastgood.explanation.displacement import without_numbers
 from lastgood.explanation.saved_side import describe_saved
@@ -36,6 +36,9 @@ from lastgood.manifest import Kind
 
 _KERAS = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
 _OPTIMIZERS = ("Optimizer", "OptimizerV2", "BaseOptimizer", "_BaseOptimizer", "_OptimizerBase")
+
+#: What variables are called that nobody named: such a name makes none like another.
+_NO_NAMES = ("", "Variable")
 
 #: Checksums in pure Python take 0.1 s per MB: then only small values are compared.
 _SMALL_BYTES = 1 << 16
@@ -192,20 +195,36 @@ class _Describer:
     # ------------------------------------------------------------------------------------------------------ the traits
 
     def _traits(self, nodes: Sequence[Node]) -> Mapping[int, Traits]:
-        filled = _with_values_below(nodes)
+        filled = with_values_below(nodes)
         unbuilt = {number for number, live in enumerate(self._objects) if _is_unbuilt_optimizer(live)}
         unbuilt.update(child for number in tuple(unbuilt) for _, child in nodes[number].children)  # its lists
+        traced_by = self._traced_by(nodes)
         traits: Dict[int, Traits] = {}
         for number, live in enumerate(self._objects):
             is_optimizer = _is_optimizer(live)
             traits[number] = Traits(
                 class_name=type(live).__name__,
                 slots=_slots_of(live),
-                is_unbuilt=number in unbuilt or (not is_optimizer and number not in filled),
+                is_unbuilt=number in unbuilt or _is_unbuilt_layer(live) or (not is_optimizer and number not in filled),
                 is_optimizer=is_optimizer,
                 is_layer=_is_keras(live, ("Layer",)),
+                traced_by=traced_by.get(number),
             )
         return traits
+
+    def _traced_by(self, nodes: Sequence[Node]) -> Mapping[int, int]:
+        """Layers that Keras 3 will build by tracing the call of another one, each with that one."""
+        found: Dict[int, int] = {}
+        for number, live in enumerate(self._objects):
+            if number in found or not _is_built_by_tracing(live):
+                continue
+            queue = [number]
+            for one in queue:
+                for _, child in nodes[one].children:
+                    if child not in found and child != number and not getattr(self._objects[child], "built", False):
+                        found[child] = number
+                        queue.append(child)
+        return found
 
     # --------------------------------------------------------------------------------------------------- the outsiders
 
@@ -224,14 +243,20 @@ class _Describer:
 
     def _unsaved_weights(self, reached: Set[int], paths: Mapping[int, str]) -> Iterator[Tuple[Any, str, str]]:
         """Weights of layers that are restored, which TensorFlow does not find, each with where it is held."""
-        seen: Set[int] = set()
+        seen: Set[int] = set(self._yet_to_be_tracked())
         owners = [(number, live) for number, live in enumerate(self._objects) if _is_keras(live, ("Layer",))]
         for number, layer in reversed(owners):  # the innermost owner names it best
-            for weight in getattr(layer, "weights", ()):
+            for weight in _weights_of(layer):
                 if id(weight) in seen or id(weight) in reached or id(unwrapped(weight)) in reached:
                     continue
                 seen.add(id(weight))
                 yield (weight, *_where_held(layer, weight, paths.get(number, "")))
+
+    def _yet_to_be_tracked(self) -> Iterator[int]:
+        """Weights of layers in a Sequential that is not built: Keras 3 shows them to TensorFlow when it is."""
+        for live in self._objects:
+            if _is_keras_3(live) and _is_keras(live, ("Sequential",)) and not live.built:
+                yield from (id(weight) for weight in _weights_of(live))
 
     def _outside_tensor(self, live: Any) -> Tensor:
         return replace(self._tensor(live, local_replicas(live) or (live,)), crc32c=None)
@@ -243,7 +268,7 @@ class _Describer:
             for node in description.graph.nodes
             for attribute in node.attributes
             for tensor in [description.tensors.get(attribute.checkpoint_key)]
-            if tensor is not None and tensor.elements > 1 and attribute.full_name
+            if tensor is not None and tensor.elements > 1 and attribute.full_name not in _NO_NAMES
         }
         variables, parts = _variables_alive(self._tf)
         for variable in variables:
@@ -339,6 +364,10 @@ def _is_keras(live: Any, names: Tuple[str, ...]) -> bool:
     return any(one.__name__ in names and one.__module__.startswith(_KERAS) for one in type(live).__mro__)
 
 
+def _is_keras_3(live: Any) -> bool:
+    return hasattr(type(live), "_obj_type")
+
+
 def _is_optimizer(live: Any) -> bool:
     return "_create_or_restore_slot_variable" in dir(type(live)) or _is_keras(live, _OPTIMIZERS)
 
@@ -360,20 +389,23 @@ def _is_unbuilt_optimizer(live: Any) -> bool:
     return _slots_of(live) is Slots.REFUSES  # it has no flag before it is built
 
 
-def _with_values_below(nodes: Sequence[Node]) -> Set[int]:
-    """Objects that hold a value, or lead to one that does."""
-    parents: Dict[int, List[int]] = {}
-    for number, node in enumerate(nodes):
-        for _, child in node.children:
-            parents.setdefault(child, []).append(number)
-    filled = {number for number, node in enumerate(nodes) if node.attributes}
-    queue: Deque[int] = deque(filled)
-    while queue:
-        for parent in parents.get(queue.popleft(), ()):
-            if parent not in filled:
-                filled.add(parent)
-                queue.append(parent)
-    return filled
+def _is_unbuilt_layer(live: Any) -> bool:
+    """Whether a layer is still to make variables, whatever it has; models are often used without being built."""
+    return _is_keras(live, ("Layer",)) and not _is_keras(live, ("Model",)) and getattr(live, "built", True) is False
+
+
+def _is_built_by_tracing(live: Any) -> bool:
+    """Whether a layer of Keras 3 has no `build` of its own, and layers that are not built."""
+    if not (_is_keras_3(live) and _is_keras(live, ("Layer",))) or live.built:
+        return False
+    return bool(getattr(live.build, "_is_default", False)) and any(not one.built for one in live._layers)
+
+
+def _weights_of(layer: Any) -> Sequence[Any]:
+    try:
+        return list(layer.weights)
+    except ValueError:  # a model of Keras 2 that is not built
+        return ()
 
 
 def _where_held(layer: Any, weight: Any, path: str) -> Tuple[str, str]:
@@ -403,7 +435,7 @@ def _trail(value: Any, weight: Any, depth: int = 0) -> Optional[List[str]]:
         steps = iter(value.items())
     elif isinstance(value, (list, tuple, set)):
         steps = enumerate(value)
-    elif _is_keras(value, ("Layer",)) and any(one is weight for one in value.weights):
+    elif _is_keras(value, ("Layer",)) and any(one is weight for one in _weights_of(value)):
         return [str(weight.name).rpartition("/")[2].partition(":")[0]]
     for name, inner in steps if depth < 4 else ():
         trail = _trail(inner, weight, depth + 1)

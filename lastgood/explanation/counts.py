@@ -3,15 +3,11 @@
 Lists and models of layers are kept as numbered children (`0`, `layer-3`). Decides only how many there were and are.
 """
 
-import re
-from collections import Counter
 from dataclasses import dataclass
-from typing import List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence
 
 from lastgood.explanation.described import Description
 from lastgood.explanation.matching import Matching
-
-_NUMBERED = re.compile(r"(.*?)(\d+)\Z", re.DOTALL)
 
 #: What TensorFlow's own numbered children are.
 _WHAT = {"layer-": "layers", "layer_with_weights-": "layers with weights"}
@@ -44,45 +40,51 @@ class CountDifference:
         """Whether a child's number is its place, so that one more in the middle moves those behind it."""
         return bool(self.saved and self.live)
 
-    def covers(self, child: str) -> bool:
-        """Whether a child is one of those that were counted."""
-        found = _NUMBERED.match(child)
-        return found is not None and found.group(1) == self.stem
-
 
 def find_count_differences(
     saved: Description, target: Description, matching: Matching, paths: Mapping[int, str]
 ) -> Sequence[CountDifference]:
-    """Every difference, in the order of the program's paths. Objects that are still to be built have none."""
+    """Every difference, in the order of the program's paths. Objects that are still to be built may yet get more."""
     found: List[CountDifference] = []
     for number, live in matching.bound.items():
-        if live is None or target.traits_of(live).is_unbuilt:
+        if live is None:
             continue
-        before, now = _counts(saved, number), _counts(target, live)
+        is_unbuilt = target.traits_of(live).is_unbuilt
+        before, now = _numbered(saved, number), _numbered(target, live)
         for stem in sorted(set(before) | set(now)):
-            if before[stem] != now[stem]:
-                what = _what(stem, [(saved, number), (target, live)])
-                found.append(CountDifference(live, paths.get(live, ""), stem, what, before[stem], now[stem]))
+            old, new = before.get(stem, ()), now.get(stem, ())
+            if len(old) != len(new) and (not is_unbuilt or len(new) > len(old) > 0):
+                are_layers = _are_layers(saved, old) and _are_layers(target, new)
+                what = _what(stem, are_layers)
+                found.append(CountDifference(live, paths.get(live, ""), stem, what, len(old), len(new)))
     return sorted(found, key=lambda one: (one.path, one.stem))
 
 
-def _counts(side: Description, number: int) -> "Counter[str]":
-    matches = (_NUMBERED.match(name) for name, _ in side.graph.nodes[number].children)
-    return Counter(match.group(1) for match in matches if match)
+def stem_of(child: str) -> str:
+    """The name of a numbered child without its number; the whole name of any other."""
+    return child.rstrip("0123456789")
 
 
-def _what(stem: str, owners: Sequence[Tuple[Description, int]]) -> str:
+def _numbered(side: Description, number: int) -> Mapping[str, Sequence[int]]:
+    """The numbered children by the stem of their names."""
+    found: Dict[str, List[int]] = {}
+    for name, child in side.graph.nodes[number].children:
+        stem = stem_of(name)
+        if stem != name:
+            found.setdefault(stem, []).append(child)
+    return found
+
+
+def _what(stem: str, are_layers: bool) -> str:
     if stem in _WHAT:
         return _WHAT[stem]
-    children = [
-        (side, child)
-        for side, number in owners
-        for name, child in side.graph.nodes[number].children
-        if (match := _NUMBERED.match(name)) and match.group(1) == stem
-    ]
-    if all(side.traits_of(child).is_layer or _looks_like_layer(side, child) for side, child in children):
+    if are_layers:
         return "layers"
     return "elements" if not stem else "`{}`s".format(stem)
+
+
+def _are_layers(side: Description, children: Sequence[int]) -> bool:
+    return all(side.traits_of(child).is_layer or _looks_like_layer(side, child) for child in children)
 
 
 def _looks_like_layer(side: Description, number: int) -> bool:

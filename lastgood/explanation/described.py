@@ -7,9 +7,9 @@ nothing and reads no tensor.
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Deque, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, AbstractSet, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from lastgood.bundle.graph import ObjectGraph
+from lastgood.bundle.graph import Node, ObjectGraph
 from lastgood.manifest import Kind
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ SAVE_COUNTER = "save_counter"
 
 #: Saved by Keras of TensorFlow 2.4 for a SavedModel's sake, and never restored by anybody.
 NEVER_RESTORED = ("OBJECT_CONFIG_JSON",)
+
+#: An optimizer of Keras 2.11 and later has a list of all its variables: until then its counter and its learning rate.
+_BEFORE_THE_FIRST_STEP = 2
 
 _SLOT_FOLDER = "/.OPTIMIZER_SLOT/"
 
@@ -75,6 +78,8 @@ class Traits:
 
     is_unbuilt: variables may still be created in it, and would take their values then.
     is_optimizer, is_layer: for the words in which it is spoken of. class_name: "" where unknown.
+    traced_by: the layer whose first call Keras 3 traces to build this one; a variable that is born in such a trace has
+        no value yet, and misses the one that a restore kept for it.
     """
 
     class_name: str = ""
@@ -82,6 +87,7 @@ class Traits:
     is_unbuilt: bool = False
     is_optimizer: bool = False
     is_layer: bool = False
+    traced_by: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,8 @@ class Description:
 def describe_checkpoint(checkpoint: "Checkpoint", kinds: Optional[Mapping[bytes, Kind]] = None) -> Description:
     """The description of an open checkpoint. kinds: by key, where a manifest has them. Raises BundleError.
 
-    Objects with slot variables are taken to be optimizers of the kind that takes them.
+    Objects with slot variables are taken to be optimizers of the kind that takes them, objects without any value and
+    optimizers without any state not to have been built when it was saved.
     """
     known = kinds or {}
     graph = checkpoint.graph
@@ -162,38 +169,106 @@ def describe_checkpoint(checkpoint: "Checkpoint", kinds: Optional[Mapping[bytes,
         key: Tensor(tensor.dtype, tensor.shape, tensor.crc32c, known.get(key, Kind.UNKNOWN))
         for key, tensor in checkpoint.tensors.items()
     }
-    optimizers = {number for number, node in enumerate(graph.nodes) if node.slot_variables}
-    traits = {number: Traits(slots=Slots.TAKES, is_optimizer=True) for number in optimizers}
+    filled = with_values_below(graph.nodes)
+    empty = Traits(slots=Slots.TAKES, is_unbuilt=True)  # an optimizer of old is empty before its first step
+    traits = {number: empty for number in range(len(graph.nodes)) if number not in filled}
     for number, node in enumerate(graph.nodes):
-        names = {name for name, _ in node.children}
-        if number not in traits and names & {"_iterations", "iter"} and names & {"_learning_rate", "learning_rate"}:
-            traits[number] = Traits(is_optimizer=True)
+        children = dict(node.children)
+        if node.slot_variables:
+            traits[number] = Traits(slots=Slots.TAKES, is_optimizer=True)
+        elif children.keys() & {"_iterations", "iter"} and children.keys() & {"_learning_rate", "learning_rate"}:
+            slots = Slots.TAKES if "iter" in children else Slots.IGNORES
+            own = children.get("_variables")
+            is_unbuilt = own is not None and len(graph.nodes[own].children) <= _BEFORE_THE_FIRST_STEP
+            traits[number] = Traits(slots=slots, is_unbuilt=is_unbuilt, is_optimizer=True)
+            if is_unbuilt and own is not None:
+                traits[own] = Traits(is_unbuilt=True)
     return Description(graph, tensors, traits, replicas=0)
 
 
-def paths_of(graph: ObjectGraph) -> Mapping[int, str]:
-    """Each node's shortest path from the root, as keys are made of it; slot variables by variable and optimizer."""
-    paths: Dict[int, str] = {0: ""} if graph.nodes else {}
-    queue: Deque[int] = deque(paths)
+def with_values_below(nodes: Sequence[Node]) -> AbstractSet[int]:
+    """Objects that hold a value, or lead to one that does."""
+    parents: Dict[int, List[int]] = {}
+    for number, node in enumerate(nodes):
+        for _, child in node.children:
+            parents.setdefault(child, []).append(number)
+    filled = {number for number, node in enumerate(nodes) if node.attributes}
+    queue: Deque[int] = deque(filled)
     while queue:
-        number = queue.popleft()
-        for name, child in graph.nodes[number].children:
-            if child not in paths:
-                paths[child] = join(paths[number], name)
-                queue.append(child)
-    slots: List[Tuple[int, str]] = []
-    for number, node in enumerate(graph.nodes):
-        for slot in node.slot_variables:
-            if slot.slot_node not in paths and number in paths and slot.original_node in paths:
-                path = paths[slot.original_node] + _SLOT_FOLDER + paths[number] + "/" + escaped(slot.name)
-                slots.append((slot.slot_node, path))
-    paths.update(slots)
-    return paths
+        for parent in parents.get(queue.popleft(), ()):
+            if parent not in filled:
+                filled.add(parent)
+                queue.append(parent)
+    return filled
 
 
-def join(parent: str, name: str) -> str:
-    """The path of a child."""
-    return parent + "/" + escaped(name) if parent else escaped(name)
+class Paths(Mapping[int, str]):
+    """Each node's shortest path from the root, as keys are made of it; slot variables by variable and optimizer.
+
+    Kept as steps, and put together when one is asked for: the paths of a deep graph are longer than the graph.
+    """
+
+    def __init__(self, graph: ObjectGraph, last: AbstractSet[int] = frozenset()) -> None:
+        """last: nodes whose children are visited after all others, so that a path through them is the last resort."""
+        self._steps: Dict[int, Tuple[int, str]] = {0: (-1, "")} if graph.nodes else {}
+        self._slots: Dict[int, Tuple[int, int, str]] = {}
+        queue: Deque[int] = deque(self._steps)
+        postponed: Deque[int] = deque()
+        while queue or postponed:
+            number = queue.popleft() if queue else postponed.popleft()
+            for name, child in graph.nodes[number].children:
+                if child not in self._steps:
+                    self._steps[child] = (number, name)
+                    (postponed if child in last else queue).append(child)
+        for number, node in enumerate(graph.nodes):
+            for slot in node.slot_variables:
+                is_known = slot.slot_node in self._steps or slot.slot_node in self._slots
+                if not is_known and number in self._steps and slot.original_node in self._steps:
+                    self._slots[slot.slot_node] = (slot.original_node, number, slot.name)
+
+    def __getitem__(self, number: int) -> str:
+        if number in self._slots:
+            variable, optimizer, name = self._slots[number]
+            return self[variable] + _SLOT_FOLDER + self[optimizer] + "/" + escaped(name)
+        return "/".join(escaped(self._steps[one][1]) for one in self._lineage(number)[1:])
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._steps
+        yield from self._slots
+
+    def __len__(self) -> int:
+        return len(self._steps) + len(self._slots)
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._steps or number in self._slots
+
+    def step_to(self, number: int) -> Optional[Tuple[int, str]]:
+        """The last step of the path: the object it is a child of, and under which name. None for slots and the root."""
+        return self._steps[number] if number > 0 and number in self._steps else None
+
+    def above(self, number: int) -> Sequence[int]:
+        """The objects that its path leads through, from the root on."""
+        return self._lineage(number)[:-1] if number in self._steps else ()
+
+    def below(self, tops: AbstractSet[int]) -> AbstractSet[int]:
+        """What is reached through one of these only; of slots, those of variables that are."""
+        found: Set[int] = set()
+        for number, (parent, _) in self._steps.items():  # parents come before their children
+            if parent in tops or parent in found:
+                found.add(number)
+        found.update(slot for slot, (variable, _, _) in self._slots.items() if variable in found)
+        return found
+
+    def _lineage(self, number: int) -> List[int]:
+        found = [number]
+        while found[-1]:
+            found.append(self._steps[found[-1]][0])
+        return found[::-1]
+
+
+def paths_of(graph: ObjectGraph) -> Paths:
+    """Each node's shortest path from the root."""
+    return Paths(graph)
 
 
 def escaped(name: str) -> str:

@@ -8,7 +8,7 @@ once more are numbered on, so such names count only where their order changed, o
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from lastgood.explanation.described import Tensor
 
@@ -20,11 +20,16 @@ _LEAST_ELEMENTS = 4
 
 @dataclass(frozen=True)
 class Holder:
-    """Something with a value on one side. label: where it is, as people read it. name: its own, "" where unknown."""
+    """Something with a value on one side.
+
+    label: where it is, as people read it. home: the same, where there is one by a way that leads through no optimizer.
+    name: its own, "" where unknown.
+    """
 
     label: str
     name: str
     tensor: Tensor
+    home: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Pair:
 
     saved: Holder
     live: Holder
+    is_of_optimizer: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,14 @@ def find_displaced(
     """What would go wrong, by the number of the pair. dropped and left: what has no partner on the other side."""
     saved = [pair.saved for pair in pairs] + list(dropped)
     live = [pair.live for pair in pairs] + list(left)
-    found = _by_value(pairs, saved, live)
     saved_names, live_names = _aligned([one.name for one in saved], [one.name for one in live])
     settled = {number for number, pair in enumerate(pairs) if _have_equal_values(pair)}
     harmless = _renumbered(pairs, dropped, left)
     by_name = _by_name(pairs, saved, live, saved_names, live_names, settled | harmless)
-    return {**by_name, **found}
+    for number in _follows_its_variable(pairs, by_name):
+        del by_name[number]
+    is_called_alike = [saved_names[number] == live_names[number] for number in range(len(pairs))]
+    return {**by_name, **_by_value(pairs, saved, live, is_called_alike)}
 
 
 def _have_equal_values(pair: Pair) -> bool:
@@ -63,20 +71,38 @@ def _have_equal_values(pair: Pair) -> bool:
     return mine.crc32c is not None and mine.crc32c == other.crc32c and mine.is_like(other)
 
 
-def _by_value(pairs: Sequence[Pair], saved: Sequence[Holder], live: Sequence[Holder]) -> Dict[int, Displacement]:
+def _by_value(
+    pairs: Sequence[Pair], saved: Sequence[Holder], live: Sequence[Holder], is_called_alike: Sequence[bool]
+) -> Dict[int, Displacement]:
     where_saved, where_live = _unique(map(_value_of, saved)), _unique(map(_value_of, live))
+    goes_to: Dict[int, int] = {}
+    for number, holder in enumerate(saved):
+        value = _value_of(holder)
+        elsewhere = where_live.get(value)
+        if value is not None and where_saved.get(value) == number and elsewhere not in (None, number):
+            assert elsewhere is not None
+            goes_to[number] = elsewhere
+    chance = {one for one in _lonely(goes_to, len(pairs)) if one < len(pairs) and is_called_alike[one]}
     found: Dict[int, Displacement] = {}
     for number, pair in enumerate(pairs):
-        value = _value_of(pair.saved)
-        elsewhere = where_live.get(value)
-        if value is None or where_saved.get(value) != number or elsewhere in (None, number):
+        elsewhere = goes_to.get(number)
+        if elsewhere is None or number in chance:
             continue
-        assert elsewhere is not None
         evidence = "the value saved here is the one that `{}` holds now".format(live[elsewhere].label)
-        back = where_live.get(_value_of(saved[elsewhere])) if elsewhere < len(pairs) else None
-        how = SWAPPED if back == number else _how(pair.live.label, live[elsewhere].label)
+        is_swap = elsewhere < len(pairs) and goes_to.get(elsewhere) == number
+        how = SWAPPED if is_swap else _how(pair.live.label, live[elsewhere].label)
         found[number] = Displacement(how, evidence, is_certain=True)
     return found
+
+
+def _lonely(goes_to: Mapping[int, int], pairs: int) -> Set[int]:
+    """Values that one variable holds now, which is given a new one itself: the only such link there.
+
+    A second network that was copied from the first one's initial values looks like that (a target network, a frozen
+    copy), when those are made from a seed. A swap, a shift or a variable that goes empty looks otherwise.
+    """
+    taken = set(goes_to.values())
+    return {one for one, other in goes_to.items() if other < pairs and other not in goes_to and one not in taken}
 
 
 def _value_of(holder: Holder) -> Optional[Tuple[str, object, int]]:
@@ -177,45 +203,77 @@ def _aligned(saved: Sequence[str], live: Sequence[str]) -> Tuple[List[str], List
 
     A model that is built once more in one process is `sequential_1`; the first of either side is then the same one.
     """
-    ours, theirs = [name.split("/") for name in saved], [name.split("/") for name in live]
-    for depth in range(max((len(parts) - 1 for parts in ours + theirs), default=0)):
-        mine, other = _numbers_at(depth, ours), _numbers_at(depth, theirs)
+    sides = (_Names(saved), _Names(live))
+    known: Dict[Tuple[int, str], int] = {}
+    depth = 0
+    while any(side.longer for side in sides):
+        mine, other = (side.numbers_at(depth) for side in sides)
         shared = {group for group in mine if len(mine[group]) == len(other.get(group, ()))}
-        for side, numbers in ((ours, mine), (theirs, other)):
-            ranks = {group: {number: rank for rank, number in enumerate(sorted(numbers[group]))} for group in shared}
-            for parts in side:
-                if depth < len(parts) - 1:
-                    group, number = _numbered_part(depth, parts)
-                    if group in shared:
-                        parts[depth] = "{}#{}".format(group[1], ranks[group][number])
-    return ["/".join(parts) for parts in ours], ["/".join(parts) for parts in theirs]
+        for side, numbers in zip(sides, (mine, other)):
+            ranks = {group: {one: rank for rank, one in enumerate(sorted(numbers[group]))} for group in shared}
+            side.replace_at(depth, ranks, known)
+        depth += 1
+    return sides[0].joined(), sides[1].joined()
 
 
-_Group = Tuple[Tuple[str, ...], str]
+#: Where a part of a name stands, as a number for all parts before it, and the part without its own number.
+_Group = Tuple[int, str]
+_Number = Tuple[int, str]
 
 
-def _numbers_at(depth: int, names: Sequence[List[str]]) -> Dict[_Group, Set[int]]:
-    found: Dict[_Group, Set[int]] = {}
-    for parts in names:
-        if depth < len(parts) - 1:
-            group, number = _numbered_part(depth, parts)
-            found.setdefault(group, set()).add(number)
-    return found
+class _Names:
+    """One side's names in parts, looked at depth by depth. longer: those that have a part behind the present depth."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._parts = [name.split("/") for name in names]
+        self._before = [0] * len(names)
+        self.longer = [number for number, parts in enumerate(self._parts) if len(parts) > 1]
+
+    def numbers_at(self, depth: int) -> Dict[_Group, Set[_Number]]:
+        """Which numbers the parts of one kind have."""
+        found: Dict[_Group, Set[_Number]] = {}
+        for one in self.longer:
+            stem, number = _numbered_part(self._parts[one][depth])
+            found.setdefault((self._before[one], stem), set()).add(number)
+        return found
+
+    def replace_at(
+        self, depth: int, ranks: Mapping[_Group, Mapping[_Number, int]], known: Dict[Tuple[int, str], int]
+    ) -> None:
+        """Puts ranks for numbers. known: a number for each beginning of a name, for both sides."""
+        for one in self.longer:
+            parts = self._parts[one]
+            stem, number = _numbered_part(parts[depth])
+            ranked = ranks.get((self._before[one], stem))
+            if ranked is not None:
+                parts[depth] = "{}#{}".format(stem, ranked[number])
+            self._before[one] = known.setdefault((self._before[one], parts[depth]), len(known) + 1)
+        self.longer = [one for one in self.longer if len(self._parts[one]) > depth + 2]
+
+    def joined(self) -> List[str]:
+        return ["/".join(parts) for parts in self._parts]
 
 
-def _numbered_part(depth: int, parts: Sequence[str]) -> Tuple[_Group, int]:
-    stem, _, number = parts[depth].rpartition("_")
-    is_numbered = bool(stem) and number.isdigit()
-    name = stem if is_numbered else parts[depth]
-    return (tuple(parts[:depth]), name), int(number) if is_numbered else 0
+def _numbered_part(part: str) -> Tuple[str, _Number]:
+    found = _NUMBERED.fullmatch(part)
+    return (part, _order("0")) if found is None else (found.group(1), _order(found.group(2)))
+
+
+_NUMBERED = re.compile(r"(.+)_([0-9]+)", re.DOTALL)
+
+
+def _order(digits: str) -> _Number:
+    """Sorts like the number, which may be too long to be made one."""
+    digits = digits.lstrip("0")
+    return len(digits), digits
 
 
 def _group(holder: Holder) -> Tuple[str, str]:
-    return (_digits_out(holder.label), without_numbers(holder.name))
+    return (_digits_out(holder.home), without_numbers(holder.name))
 
 
 #: `dense_1/kernel`, `adam/dense_1_kernel_momentum`, `variable_3`; not `w_1`, which a person has chosen.
-_GIVEN_OUT = re.compile(r"_(\d+)(?=[_/])|(?<=ariable)_(\d+)$")
+_GIVEN_OUT = re.compile(r"_([0-9]+)(?=[_/])|(?<=ariable)_([0-9]+)$")
 
 
 def without_numbers(name: str) -> str:
@@ -223,5 +281,46 @@ def without_numbers(name: str) -> str:
     return _GIVEN_OUT.sub("", name)
 
 
-def _numbers(name: str) -> Tuple[int, ...]:
-    return tuple(int(found.group(1) or found.group(2)) for found in _GIVEN_OUT.finditer(name))
+def _numbers(name: str) -> Tuple[_Number, ...]:
+    return tuple(_order(found.group(1) or found.group(2)) for found in _GIVEN_OUT.finditer(name))
+
+
+# -------------------------------------------------------------------------------------- optimizers name their variables
+
+
+def _follows_its_variable(pairs: Sequence[Pair], displaced: Mapping[int, Displacement]) -> Set[int]:
+    """Pairs of an optimizer whose two names differ by the name of a variable, and just as that variable's two names do.
+
+    `adam/dense_1_kernel_momentum` belongs to what was called `dense_1/kernel`, whatever that is called now.
+    """
+    renamed = {
+        _flat(pair.saved.name): _flat(pair.live.name)
+        for number, pair in enumerate(pairs)
+        if not pair.is_of_optimizer and number not in displaced and pair.saved.name and pair.live.name
+    }
+    return {
+        number
+        for number, pair in enumerate(pairs)
+        if number in displaced
+        and pair.is_of_optimizer
+        and len(pair.saved.name) <= _LONGEST_NAME
+        and _flat(pair.live.name) in _translations(_flat(pair.saved.name), renamed)
+    }
+
+
+def _translations(name: str, renamed: Mapping[str, str]) -> Iterator[str]:
+    """A name with the variable's name in it put into the other side's words, wherever one may begin and end."""
+    cuts = [-1, *(at for at, character in enumerate(name) if character == "_"), len(name)]
+    for place, start in enumerate(cuts):
+        for end in reversed(cuts[place + 1 :]):
+            other = renamed.get(name[start + 1 : end])
+            if other is not None:
+                yield name[: start + 1] + other + name[end:]
+
+
+def _flat(name: str) -> str:
+    return name.replace("/", "_")
+
+
+#: The names of variables are shorter, and the work grows with the square of the length.
+_LONGEST_NAME = 400

@@ -5,15 +5,18 @@ the same parent (renamed), another number of layers or elements, and at last tha
 """
 
 from functools import cached_property
-from typing import Dict, List, Mapping, Optional, Tuple
+from itertools import islice
+from typing import Dict, List, Mapping, Optional, Set, Tuple
 
-from lastgood.explanation.described import Slots, label_of
+from lastgood.explanation.described import Slots, Tensor, label_of
 from lastgood.explanation.matching import LostSlot
 from lastgood.explanation.predictions import RESAVE, SAME_OPTIMIZER, TRACK, Outcome, Prediction
 from lastgood.explanation.sides import UNKNOWN, Loose, Sides, Top
 
 #: Beside which object of the program, and how from there: where to look for the like of a loose value.
-_Spot = Tuple[int, str]
+_Spot = Tuple[int, int]
+
+_Shape = Optional[Tuple[int, ...]]
 
 
 def judge_loose(sides: Sides) -> List[Prediction]:
@@ -27,6 +30,7 @@ def judge_loose(sides: Sides) -> List[Prediction]:
 class _Judge:
     def __init__(self, sides: Sides) -> None:
         self._sides = sides
+        self._saved_children: Dict[int, Mapping[str, int]] = {}
         self._lost = {slot.saved: slot for slot in sides.matching.lost_slots}
 
     # ---------------------------------------------------------------------------------------------------------- dropped
@@ -43,10 +47,13 @@ class _Judge:
         if top is None or live is None:
             return Prediction(label, Outcome.DROPPED, "what it belongs to is not restored", TRACK)
         parent = self._sides.place(live)
-        if self._sides.target.traits_of(live).is_unbuilt:
-            reason = "{} has no `{}` yet: the value is restored when that is created, from the file as it is then"
+        traits = self._sides.target.traits_of(live)
+        if traits.is_unbuilt and traits.traced_by is not None:
+            return self._missed(label, parent, self._sides.place(traits.traced_by))
+        if traits.is_unbuilt:
+            reason = "{} is not built yet: what it makes later takes its value then, from the file as it is then"
             fix = "build it before the restore, or keep the file unchanged and in its place until then"
-            return Prediction(label, Outcome.DEFERRED, reason.format(parent, top.child), fix)
+            return Prediction(label, Outcome.DEFERRED, reason.format(parent), fix)
         return self._without_counterpart(label, loose, top, live, parent)
 
     def _without_counterpart(self, label: str, loose: Loose, top: Top, live: int, parent: str) -> Prediction:
@@ -61,6 +68,15 @@ class _Judge:
             return Prediction(label, Outcome.DROPPED, difference.sentence, fix)
         reason = "{} has no `{}`, so the value goes nowhere".format(parent, top.child)
         return Prediction(label, Outcome.DROPPED, reason, TRACK)
+
+    def _missed(self, label: str, parent: str, tracer: str) -> Prediction:
+        reason = (
+            "{} is not built yet: Keras 3 builds it while it traces the first call of {}, and a value that is "
+            "restored into a trace is lost"
+        )
+        fix = "call {} once before the restore, or give it a `build` that builds its layers".format(tracer)
+        text = reason.format(parent, tracer)
+        return Prediction(label, Outcome.LEFT_AT_INITIAL, text, fix, is_suspected=True)
 
     def _lost_slot(self, label: str, slot: LostSlot) -> Prediction:
         if slot.is_refused:
@@ -130,38 +146,71 @@ class _Judge:
     def _shared(self, top: Top) -> str:
         """Where the saved object of that place is restored, where that is another place."""
         owner = self._sides.saved_of.get(top.parent)
-        saved = self._sides.saved.children_of(owner).get(top.child) if owner is not None else None
+        if owner is None:
+            return ""
+        if owner not in self._saved_children:
+            self._saved_children[owner] = self._sides.saved.children_of(owner)
+        saved = self._saved_children[owner].get(top.child)
         bound = self._sides.matching.bound.get(saved) if saved is not None else None
         return self._sides.paths.get(bound, "") if bound is not None else ""
 
     # ---------------------------------------------------------------------------------------------------------- renamed
 
-    def _twin(self, loose: Loose, spot: _Spot, others: Mapping[_Spot, List[Tuple[bytes, str]]]) -> str:
+    def _twin(self, loose: Loose, spot: _Spot, others: "_Likes") -> str:
         """The only other name, in the same place of the other side, under which a like value stands unused."""
-        is_saved = others is self._left_by_spot
-        here, there = (self._sides.saved, self._sides.target) if is_saved else (self._sides.target, self._sides.saved)
-        tensor = here.tensors.get(loose.key, UNKNOWN)
-        found = {name for key, name in others.get(spot, ()) if there.tensors.get(key, UNKNOWN).is_like(tensor)}
-        return found.pop() if len(found) == 1 else ""
+        here = self._sides.saved if others is self._left_by_spot else self._sides.target
+        return others.only_name(spot, here.tensors.get(loose.key, UNKNOWN))
 
     @cached_property
-    def _left_by_spot(self) -> Mapping[_Spot, List[Tuple[bytes, str]]]:
-        found: Dict[_Spot, List[Tuple[bytes, str]]] = {}
+    def _left_by_spot(self) -> "_Likes":
+        found = _Likes()
         for loose in self._sides.left:
             top = self._sides.live_tops.get(loose.node)
             if top is not None:
-                found.setdefault((top.parent, top.rest), []).append((loose.key, top.child))
+                found.add((top.parent, top.rest), top.child, self._sides.target.tensors.get(loose.key, UNKNOWN))
         return found
 
     @cached_property
-    def _dropped_by_spot(self) -> Mapping[_Spot, List[Tuple[bytes, str]]]:
-        found: Dict[_Spot, List[Tuple[bytes, str]]] = {}
+    def _dropped_by_spot(self) -> "_Likes":
+        found = _Likes()
         for loose in self._sides.dropped:
             top = self._sides.saved_tops.get(loose.node)
             live: Optional[int] = self._sides.matching.bound.get(top.parent) if top is not None else None
             if top is not None and live is not None:
-                found.setdefault((live, top.rest), []).append((loose.key, top.child))
+                found.add((live, top.rest), top.child, self._sides.saved.tensors.get(loose.key, UNKNOWN))
         return found
+
+
+class _Likes:
+    """Names by what stands under them, so that the like of a value is found without going through all of them."""
+
+    def __init__(self) -> None:
+        self._names: Dict[Tuple[_Spot, str, _Shape], Dict[str, None]] = {}
+        self._shapes: Dict[Tuple[_Spot, str], Dict[_Shape, None]] = {}
+        self._open_shapes: Dict[Tuple[_Spot, str], Dict[_Shape, None]] = {}
+
+    def add(self, spot: _Spot, name: str, tensor: Tensor) -> None:
+        """Something that stands in that place."""
+        self._names.setdefault((spot, tensor.dtype, tensor.shape), {})[name] = None
+        self._shapes.setdefault((spot, tensor.dtype), {})[tensor.shape] = None
+        if _is_open(tensor.shape):
+            self._open_shapes.setdefault((spot, tensor.dtype), {})[tensor.shape] = None
+
+    def only_name(self, spot: _Spot, tensor: Tensor) -> str:
+        """The name under which the like of a value stands there; "" where there is none, or more than one."""
+        shapes = self._shapes if _is_open(tensor.shape) else self._open_shapes
+        candidates = {tensor.shape: None, **shapes.get((spot, tensor.dtype), {})}
+        found: Set[str] = set()
+        for shape in candidates:
+            if tensor.takes(Tensor(tensor.dtype, shape)):
+                found.update(islice(self._names.get((spot, tensor.dtype, shape), {}), 2))
+            if len(found) > 1:
+                return ""
+        return found.pop() if found else ""
+
+
+def _is_open(shape: _Shape) -> bool:
+    return shape is None or -1 in shape
 
 
 def _rename(was: str, is_now: str) -> str:

@@ -70,6 +70,7 @@ class _Matcher:
         self._taken: Dict[int, int] = {}
         self._batches: List[Tuple[Meeting, ...]] = []
         self._lost: List[LostSlot] = []
+        self._live_slots: Dict[int, Dict[Tuple[int, str], int]] = {}
         self._children = [dict(node.children) for node in target.graph.nodes]
         for name in target.attached + target.late:
             self._children[0].pop(name, None)
@@ -142,8 +143,7 @@ class _Matcher:
         if takes is not Slots.TAKES:
             self._lost.append(LostSlot(slot.slot_node, slot.name, live_optimizer, takes is Slots.REFUSES))
             return
-        live_slots = self._target.graph.nodes[live_optimizer].slot_variables
-        found = next((s.slot_node for s in live_slots if (s.original_node, s.name) == (variable, slot.name)), None)
+        found = self._slots_of(live_optimizer).get((variable, slot.name))
         if found is None and not self._is_simple(slot.slot_node):
             self._lost.append(LostSlot(slot.slot_node, slot.name, live_optimizer))
             return
@@ -156,6 +156,14 @@ class _Matcher:
             self._add_batch(at_once)
         else:
             queue.append((slot.slot_node, found))
+
+    def _slots_of(self, live_optimizer: int) -> Mapping[Tuple[int, str], int]:
+        """By variable and name: the first slot variable that an optimizer has of it."""
+        if live_optimizer not in self._live_slots:
+            slots = self._live_slots.setdefault(live_optimizer, {})
+            for slot in self._target.graph.nodes[live_optimizer].slot_variables:
+                slots.setdefault((slot.original_node, slot.name), slot.slot_node)
+        return self._live_slots[live_optimizer]
 
     def _is_simple(self, saved: int) -> bool:
         node = self._saved.graph.nodes[saved]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from lastgood.bundle.graph import SlotVariable
-from lastgood.explanation.counts import CountDifference, find_count_differences
-from lastgood.explanation.described import NEVER_RESTORED, Description, Tensor, label_of, paths_of
+from lastgood.explanation.counts import CountDifference, find_count_differences, stem_of
+from lastgood.explanation.described import NEVER_RESTORED, Description, Paths, Tensor, label_of, paths_of
 from lastgood.explanation.displacement import Holder
 from lastgood.explanation.matching import Matching, Meeting, match
 
@@ -36,11 +36,14 @@ class Loose(NamedTuple):
 
 
 class Top(NamedTuple):
-    """How an unbound object hangs on a bound one: that one, the child's name, and the path from the child on."""
+    """How an unbound object hangs on a bound one: that one, the child's name, and a number for the path from there on.
+
+    Equal paths have equal numbers, on both sides.
+    """
 
     parent: int
     child: str
-    rest: str
+    rest: int
 
 
 class Sides:
@@ -54,8 +57,9 @@ class Sides:
         self.live_names = target.graph.full_names()
         self.counts: Sequence[CountDifference] = find_count_differences(saved, target, self.matching, self.paths)
         self.batches = [self._assignments(batch) for batch in self.matching.batches]
-        self.saved_tops = _tops(saved, set(self.matching.bound))
-        self.live_tops = _tops(target, {live for live in self.matching.bound.values() if live is not None})
+        rests: Dict[Tuple[int, str], int] = {}
+        self.saved_tops = _tops(saved, set(self.matching.bound), rests)
+        self.live_tops = _tops(target, {live for live in self.matching.bound.values() if live is not None}, rests)
 
     def _assignments(self, batch: Sequence[Meeting]) -> List[Assignment]:
         return [one for meeting in batch for one in self._assignments_of(meeting)]
@@ -86,11 +90,26 @@ class Sides:
 
     def saved_holder(self, key: bytes) -> Holder:
         """What the checkpoint has under a key."""
-        return Holder(label_of(key), self.names.get(key, ""), self.saved.tensors.get(key, UNKNOWN))
+        home = self._saved_homes.get(key, "")
+        return Holder(label_of(key), self.names.get(key, ""), self.saved.tensors.get(key, UNKNOWN), home)
 
     def live_holder(self, key: bytes) -> Holder:
         """What the program has under a key."""
-        return Holder(label_of(key), self.live_names.get(key, ""), self.target.tensors.get(key, UNKNOWN))
+        home = self._live_homes.get(key, "")
+        return Holder(label_of(key), self.live_names.get(key, ""), self.target.tensors.get(key, UNKNOWN), home)
+
+    @cached_property
+    def _saved_homes(self) -> Mapping[bytes, str]:
+        return _homes(self.saved)
+
+    @cached_property
+    def _live_homes(self) -> Mapping[bytes, str]:
+        return _homes(self.target)
+
+    @cached_property
+    def _only_in_optimizers(self) -> AbstractSet[int]:
+        optimizers = optimizers_of(self.target)
+        return Paths(self.target.graph, optimizers).below(optimizers)
 
     def place(self, live: int) -> str:
         """An object of the program in words."""
@@ -99,12 +118,15 @@ class Sides:
 
     def is_below_optimizer(self, live: int) -> bool:
         """Whether it belongs to an optimizer."""
-        parts = self.paths.get(live, "").split("/")
-        return any("/".join(parts[:length]) in self._optimizer_paths for length in range(1, len(parts)))
+        return live in self._below_optimizers
+
+    def is_optimizers_own(self, live: int) -> bool:
+        """Whether no way leads to it but through an optimizer."""
+        return live in self._only_in_optimizers
 
     @cached_property
-    def _optimizer_paths(self) -> Set[str]:
-        return {self.paths[number] for number, traits in self.target.traits.items() if traits.is_optimizer}
+    def _below_optimizers(self) -> AbstractSet[int]:
+        return self.paths.below(optimizers_of(self.target))
 
     @cached_property
     def saved_slots(self) -> Mapping[bytes, Tuple[int, str]]:
@@ -132,20 +154,39 @@ class Sides:
         return found
 
     @cached_property
-    def _counts_by_parent(self) -> Mapping[int, Sequence[CountDifference]]:
-        found: Dict[int, List[CountDifference]] = {}
+    def _counts_by_parent(self) -> Mapping[int, Mapping[str, CountDifference]]:
+        found: Dict[int, Dict[str, CountDifference]] = {}
         for one in self.counts:
-            found.setdefault(one.parent, []).append(one)
+            found.setdefault(one.parent, {}).setdefault(one.stem, one)
         return found
+
+    @cached_property
+    def slot_names(self) -> Mapping[int, Sequence[str]]:
+        """The names of the slots that each optimizer of the program has."""
+        nodes = enumerate(self.target.graph.nodes)
+        return {number: sorted({slot.name for slot in node.slot_variables}) for number, node in nodes}
 
     def count_of(self, parent: int, child: str) -> Optional[CountDifference]:
         """The difference in the number of those children of an object that this one is among."""
-        return next((one for one in self._counts_by_parent.get(parent, ()) if one.covers(child)), None)
+        stem = stem_of(child)
+        return self._counts_by_parent.get(parent, {}).get(stem) if stem != child else None
 
     def count_above(self, variable: int) -> Optional[CountDifference]:
         """The difference in the number of children of an object that leads to this one."""
-        path = self.paths.get(variable, "")
-        return next((one for one in self.counts if path.startswith(one.path + "/" if one.path else "")), None)
+        found = (self._counts_by_parent.get(one, {}) for one in self.paths.above(variable))
+        return next((one for counts in found for one in counts.values()), None)
+
+
+def optimizers_of(side: Description) -> AbstractSet[int]:
+    """The objects that are optimizers."""
+    return {number for number, traits in side.traits.items() if traits.is_optimizer}
+
+
+def _homes(side: Description) -> Mapping[bytes, str]:
+    """By key: a path that leads through an optimizer only where no other one does."""
+    paths = Paths(side.graph, optimizers_of(side))
+    nodes = enumerate(side.graph.nodes)
+    return {one.checkpoint_key: paths.get(number, "") for number, node in nodes for one in node.attributes}
 
 
 def _loose(side: Description, assigned: "Set[Optional[bytes]] | Set[bytes]") -> List[Loose]:
@@ -157,17 +198,18 @@ def _loose(side: Description, assigned: "Set[Optional[bytes]] | Set[bytes]") -> 
     ]
 
 
-def _tops(side: Description, bound: Set[int]) -> Mapping[int, Top]:
+def _tops(side: Description, bound: Set[int], rests: Dict[Tuple[int, str], int]) -> Mapping[int, Top]:
     tops: Dict[int, Top] = {}
     queue: List[int] = []
     for number in sorted(bound):
         for name, child in side.graph.nodes[number].children:
             if child not in bound and child not in tops:
-                tops[child] = Top(number, name, "")
+                tops[child] = Top(number, name, 0)
                 queue.append(child)
     for number in queue:
         for name, child in side.graph.nodes[number].children:
             if child not in bound and child not in tops:
-                tops[child] = tops[number]._replace(rest=tops[number].rest + "/" + name)
+                rest = rests.setdefault((tops[number].rest, name), len(rests) + 1)
+                tops[child] = tops[number]._replace(rest=rest)
                 queue.append(child)
     return tops

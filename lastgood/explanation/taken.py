@@ -108,7 +108,8 @@ def _displaced(sides: Sides) -> Mapping[bytes, Displacement]:
         for one in batch:
             if one.live is not None:
                 keys.append(one.key)
-                pairs.append(Pair(sides.saved_holder(one.key), sides.live_holder(one.live)))
+                is_state = sides.is_optimizers_own(one.variable)
+                pairs.append(Pair(sides.saved_holder(one.key), sides.live_holder(one.live), is_state))
     dropped = [sides.saved_holder(loose.key) for loose in sides.dropped]
     left = [sides.live_holder(loose.key) for loose in sides.left]
     return {keys[number]: found for number, found in find_displaced(pairs, dropped, left).items()}
@@ -149,7 +150,7 @@ def _judge_created(sides: Sides, one: Assignment) -> Prediction:
     """A slot variable that TensorFlow creates; in an optimizer that already has others, nobody will read it."""
     optimizer, name = sides.saved_slots[one.key]
     live = sides.matching.bound.get(optimizer)
-    known = _slot_names(sides, live)
+    known = sides.slot_names[live] if live is not None else ()
     if live is not None and known and name not in known:
         reason = "{} keeps {}, and no `{}`: TensorFlow creates it, and nobody reads it".format(
             sides.target.traits_of(live).class_name or "the optimizer",
@@ -158,12 +159,6 @@ def _judge_created(sides: Sides, one: Assignment) -> Prediction:
         )
         return _predict(sides, one, Outcome.DROPPED, reason, SAME_OPTIMIZER)
     return _predict(sides, one, Outcome.RESTORED, "the optimizer creates this slot variable with the saved value")
-
-
-def _slot_names(sides: Sides, optimizer: Optional[int]) -> Sequence[str]:
-    if optimizer is None:
-        return ()
-    return sorted({slot.name for slot in sides.target.graph.nodes[optimizer].slot_variables})
 
 
 def _other_optimizer(sides: Sides, one: Assignment, live: bytes) -> str:
@@ -175,8 +170,8 @@ def _other_optimizer(sides: Sides, one: Assignment, live: bytes) -> str:
         return ""
     if _class_of(other[0]) != _class_of(mine[0]):
         return "it was saved by the optimizer `{}` as `{}`, and here it is `{}`".format(other[0], name, own)
-    parent, _, place = sides.paths.get(one.variable, "").rpartition("/")
-    difference = next((count for count in sides.counts if count.path == parent and count.covers(place)), None)
+    step = sides.paths.step_to(one.variable)
+    difference = sides.count_of(*step) if step is not None else None
     if difference is not None and mine[2] != other[2]:
         return "{}; this value was `{}` there, and is `{}` here".format(difference.sentence, name, own)
     return ""

@@ -44,6 +44,7 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     "renamed_variables": dict.fromkeys(ALL, GOOD),
     "the_same_model_built_once_more": dict.fromkeys(ALL, GOOD),
     "more_layers_than_saved": dict.fromkeys(ALL, bad(left_at_initial=2)),
+    "more_layers_than_saved_and_not_built_yet": dict.fromkeys(ALL, GOOD),
     "fewer_layers_than_saved": dict.fromkeys(ALL, bad(dropped=2)),
     "inserted_at_the_front_of_a_list": dict.fromkeys(ALL, bad(wrong_value=2, left_at_initial=1)),
     "renamed_attribute": dict.fromkeys(ALL, bad(left_at_initial=1, dropped=1)),
@@ -71,6 +72,14 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     "born_later": dict.fromkeys(ALL, GOOD),
     "born_later_when_the_files_are_gone": dict.fromkeys(ALL, GOOD),
     "born_later_when_the_prefix_was_written_again": dict.fromkeys(ALL, GOOD),
+    "a_subclassed_model_not_built_yet": {"2.4": GOOD, "2.15": GOOD, "2.21": bad(left_at_initial=4)},
+    "a_model_that_builds_its_layers_not_built_yet": dict.fromkeys(ALL, GOOD),
+    "a_sequential_not_built_yet": dict.fromkeys(ALL, GOOD),
+    "a_layer_that_has_some_of_its_variables": dict.fromkeys(ALL, GOOD),
+    "a_sequential_of_a_layer_that_has_some_of_its_variables": dict.fromkeys(ALL, GOOD),
+    "a_copy_of_what_the_other_one_is_initialised_with": dict.fromkeys(ALL, GOOD),
+    "variables_of_nobodys_naming_beside_it": dict.fromkeys(ALL, GOOD),
+    "two_generators_that_were_made_in_the_other_order": dict.fromkeys(ALL, GOOD),
     "layers_in_a_list": {"2.4": GOOD, "2.15": GOOD, "2.21": bad(not_saved=4)},
     "layers_in_a_dict": {"2.4": GOOD, "2.15": GOOD, "2.21": bad(not_saved=4)},
     "layers_in_a_tuple": dict.fromkeys(ALL, GOOD),
@@ -208,6 +217,20 @@ def test_the_three_usual_suspects_are_told_in_words(told: tuple[str, dict[str, A
         "the variable here is `b`, which was saved as `variables/1`"
     )
     assert order["suspected"]
+
+
+def test_a_model_with_more_layers_than_saved_is_told_of_before_it_is_built(told: tuple[str, dict[str, Any]]) -> None:
+    # given
+    version, scenarios = told
+    scenario = scenarios["more_layers_than_saved_and_not_built_yet"]
+
+    # when: what was born then, and had nothing saved
+    random = [path for path, one in scenario["born"].items() if one["saved"] is None and "kernel" in path]
+
+    # then: Keras 3 shows the layers of a Sequential when it is built, and not before
+    assert random
+    expected = "`model` was saved with 2 layers"
+    assert any(note.startswith(expected) for note in scenario["notes"]) == (version != "2.21"), scenario["notes"]
 
 
 def interpreter(version: str) -> str:

@@ -48,10 +48,9 @@ def describe(
                 children.append(())
     bare = graph_of(children, slot_variables)
     tensors, nodes = {}, []
-    for number, (node, path) in enumerate(
-        zip(bare.nodes, (paths_of(bare)[n] for n in range(len(objects))), strict=True)
-    ):
-        one = objects[number]
+    paths = paths_of(bare)
+    for number, node in enumerate(bare.nodes):
+        one, path = objects[number], paths[number]
         if isinstance(one, Variable):
             key = (path + ATTRIBUTES + VARIABLE_VALUE).encode()
             tensors[key] = one.value

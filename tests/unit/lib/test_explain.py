@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from zlib import crc32
 
 import bundle_builder as build
@@ -15,9 +16,18 @@ from descriptions import Variable, describe, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
+from lastgood.checkpoint import TensorInfo
 from lastgood.cli import main
 from lastgood.explain import Outcome, Prediction, explain, explain_nothing
-from lastgood.explanation.described import Outsider, Slots, Traits, rules_of
+from lastgood.explanation.described import (
+    Description,
+    Outsider,
+    Slots,
+    Traits,
+    describe_checkpoint,
+    rules_of,
+)
 from lastgood.explanation.saved_side import describe_saved
 from lastgood.inspect import read_manifest
 from lastgood.manifest import Kind
@@ -320,6 +330,175 @@ def test_two_models_that_were_made_in_the_other_order_are_no_swap():
     assert explain(
         both(["dense", "dense_1"], ["dense_2", "dense_3"]), both(["dense_2", "dense_3"], ["dense", "dense_1"])
     ).is_good
+
+
+def test_slots_are_no_swap_where_they_are_named_by_variables_that_were_only_numbered_anew():
+    # given: two generators that one optimizer trains, made in the other order
+    def gan(one, other):
+        first, second = (Variable(f"{name}/kernel") for name in (one, other))
+        slots = {str(n): Variable(f"adam/{name}_kernel_momentum") for n, name in enumerate((one, other), start=2)}
+        optimizer = {"_trainable_variables": {"0": first, "1": second}, "_variables": slots}
+        described = describe({"o": optimizer, "one": {"net": {"w": first}}, "other": {"net": {"w": second}}})
+        return replace(described, traits={1: Traits(is_optimizer=True)})
+
+    # then
+    assert explain(gan("dense", "dense_1"), gan("dense_1", "dense")).is_good
+
+
+def test_a_copy_that_equals_the_first_ones_initial_value_is_not_its_value_gone_astray():
+    # given: a target network, saved with what a seed gives to the other one at every start
+    saved = describe({"online": Variable("w", tensor(crc=2)), "target": Variable("w", tensor(crc=1))})
+    live = describe({"online": Variable("w", tensor(crc=1)), "target": Variable("w", tensor(crc=3))})
+
+    # then
+    assert explain(saved, live).is_good
+
+
+def test_a_value_that_moved_to_a_variable_that_nothing_restores_is_certain_without_any_names():
+    # given
+    saved = describe({"l": {"0": Variable("", tensor(crc=1))}})
+    live = describe({"l": {"0": Variable("", tensor(crc=9)), "1": Variable("", tensor(crc=1))}})
+
+    # then
+    assert [(one.outcome, one.is_suspected) for one in explain(saved, live).predictions] == [
+        (Outcome.WRONG_VALUE, False),
+        (Outcome.LEFT_AT_INITIAL, False),
+    ]
+
+
+@pytest.mark.parametrize("part", ["dense_²", "dense_" + "1" * 5000, "dense_٣"], ids=["superscript", "long", "arabic"])
+def test_a_name_may_end_in_what_is_no_number_for_python(part):
+    # given
+    names = [f"{part}/kernel", f"{part}/bias"]
+
+    # then
+    assert explain(layers(names), layers(names)).is_good
+
+
+# ------------------------------------------------------------------------------------- whatever the graph looks like
+# What took time with the square of the size ran into the time limit of every test.
+
+MANY = 20_000
+
+
+def many(name, **more):
+    return describe({name(number): Variable(f"v{number}x", tensor(crc=number + 1)) for number in range(MANY)}, **more)
+
+
+@pytest.mark.parametrize(
+    "renamed", ["other{}q".format, "stem{}_1".format], ids=["without numbers", "each with a stem of its own"]
+)
+def test_very_many_attributes_that_were_renamed_are_told_in_good_time(renamed):
+    # when
+    found = explain(many("name{}_0".format), many(renamed))
+
+    # then
+    assert found.counts() == {Outcome.LEFT_AT_INITIAL: MANY, Outcome.DROPPED: MANY}
+
+
+class Counted(tuple):
+    """Counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self):
+        Counted.times += 1
+        return super().__iter__()
+
+
+def test_an_optimizers_slot_variables_are_not_gone_through_for_each_of_them():
+    # given
+    count = 100
+    nodes = [Node((("o", 1), *((f"v{n}", n + 2) for n in range(count))), ())]
+    nodes.append(Node((), (), Counted(SlotVariable("m", n + 2, n + 2 + count) for n in range(count))))
+    nodes += [Node((), (Attribute("VARIABLE_VALUE", "", b"%d" % n),)) for n in range(2 * count)]
+    side = Description(ObjectGraph(tuple(nodes)), {}, {1: Traits(slots=Slots.TAKES, is_optimizer=True)})
+
+    # when
+    Counted.times = 0
+    found = explain(side, side)
+
+    # then
+    assert found.counts() == {Outcome.RESTORED: 2 * count}
+    assert Counted.times < count // 4
+
+
+def test_objects_that_lie_very_deep_need_no_recursion_and_no_memory_for_their_paths():
+    # given: all paths together would take 20 GB
+    depth = 100_000
+    nodes = [Node((("child", number + 1),), ()) for number in range(depth)]
+    nodes.append(Node((), (Attribute("VARIABLE_VALUE", "", b"deep"),)))
+    side = Description(ObjectGraph(tuple(nodes)), {})
+
+    # then
+    assert explain(side, side).counts() == {Outcome.RESTORED: 1}
+
+
+def test_objects_that_lead_to_each_other_are_gone_through_once():
+    # given
+    nodes = (Node((("a", 1), ("self", 0)), ()), Node((("back", 0), ("w", 2)), ()))
+    graph = ObjectGraph((*nodes, Node((("up", 1),), (Attribute("VARIABLE_VALUE", "", b"w"),))))
+
+    # then
+    assert explain(Description(graph, {}), Description(graph, {})).counts() == {Outcome.RESTORED: 1}
+
+
+@pytest.mark.parametrize("name", ["1" * 200_000 + "x", "a/" * 50_000], ids=["digits", "slashes"])
+def test_a_very_long_name_is_read_in_good_time(name):
+    # given
+    side = describe({name: Variable(name), "b": Variable(name + "b")})
+
+    # then
+    assert explain(side, side).is_good
+
+
+# ---------------------------------------------------------------------------- what was not built yet in a checkpoint
+
+
+def keras_optimizer(state):
+    variables = {str(number): Variable(f"adam/{number}x") for number in range(2 + state)}
+    return {
+        "o": {"_iterations": variables["0"], "_learning_rate": variables["1"], "_variables": variables},
+        "w": Variable("w"),
+    }
+
+
+def written(described):
+    """The description again, as a checkpoint that was written with it gives it."""
+    tensors = {key: TensorInfo(key, one.dtype, one.shape, one.crc32c, 4, "") for key, one in described.tensors.items()}
+    return describe_checkpoint(SimpleNamespace(graph=described.graph, tensors=tensors))
+
+
+@pytest.mark.parametrize(
+    "empty", [keras_optimizer(0), {"o": {}, "w": Variable("w")}], ids=["keras 3", "tensorflow 2.4"]
+)
+def test_an_optimizer_that_the_other_checkpoint_was_saved_before_the_first_step_of_takes_its_state_later(empty):
+    # when
+    found = explain(written(describe(keras_optimizer(4))), written(describe(empty)))
+
+    # then
+    assert found.is_good
+    assert Outcome.DEFERRED in found.counts()
+
+
+def test_what_keras_builds_while_it_traces_another_ones_call_misses_its_value():
+    # given
+    saved = describe({"model": {"first": {"kernel": Variable("k")}}})
+    live = describe({"model": {"first": {}}})
+    traits = {1: Traits(is_unbuilt=True, is_layer=True), 2: Traits(is_unbuilt=True, is_layer=True, traced_by=1)}
+
+    # when
+    (found,) = explain(saved, replace(live, traits=traits)).predictions
+
+    # then
+    assert found == Prediction(
+        "model/first/kernel",
+        Outcome.LEFT_AT_INITIAL,
+        "`model/first` is not built yet: Keras 3 builds it while it traces the first call of `model`, and a value that "
+        "is restored into a trace is lost",
+        "call `model` once before the restore, or give it a `build` that builds its layers",
+        is_suspected=True,
+    )
 
 
 # ------------------------------------------------------------------------------------------- kinds, and what is outside

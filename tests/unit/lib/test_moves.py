@@ -44,6 +44,19 @@ def test_numbered_names_that_changed_places_among_themselves_do_say_something():
     )
 
 
+def test_numbers_that_are_too_long_for_a_place_in_a_list_are_no_places():
+    before, after = ({b"w/" + digit * 5000: Print(FORM, 1, None)} for digit in (b"1", b"2"))
+
+    assert find_moves(before, after).moves == (Move(b"w/" + b"1" * 5000, b"w/" + b"2" * 5000, True, Evidence.VALUE),)
+
+
+def test_very_many_names_that_were_numbered_anew_are_seen_in_good_time():
+    # What took time with the square of their number ran into the time limit of every test.
+    before = named(**{f"d_{n}": f"dense_{n}/kernel" for n in range(100_000)})
+
+    assert find_moves(before, named(**{f"d_{n}": f"dense_{n + 1}/kernel" for n in range(100_000)})) == Moves()
+
+
 def test_a_variable_inserted_before_others_that_were_trained_on_is_recognised_by_names():
     moves = ((b"w/0", b"w/1"), (b"w/1", b"w/2"))
 
