@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,7 @@ CHECK = (
     Part("imports", 4, (sys.executable, "-c", LINT_IMPORTS, "--no-logo")),
     Part("protos", 3, ("buf", "lint")),
     Part("generated code", 4, (sys.executable, "tools/protos.py", "check")),
-    Part("unit tests", 30, tests=("tests/unit", "tests/contract", "tests/simulation"), processes=2),
+    Part("unit tests", 45, tests=("tests/unit", "tests/contract", "tests/simulation"), processes=2),
 )
 
 TEST = (
@@ -191,7 +192,7 @@ def run(part: Part, command: Sequence[str]) -> int:
     try:
         return process.wait(timeout=limit_s)
     except (subprocess.TimeoutExpired, KeyboardInterrupt) as stop:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # pytest then ends those that run its tests, too
         try:
             process.wait(timeout=15)
         except subprocess.TimeoutExpired:
@@ -299,6 +300,7 @@ def main(arguments: list[str]) -> int:
         parts = tuple(part for part in parts if part.name == chosen.part)
     if not parts:
         parser.error(f"expected a part of {', '.join(part.name for part in FULL)}; found {chosen.part!r}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         outcomes = run_parts(parts)
     except KeyboardInterrupt:

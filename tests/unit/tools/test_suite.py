@@ -1,10 +1,14 @@
 """What `make check`, `make test` and `make test-full` say at their end."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tools.suite import (
+    CLONE,
     HEAD,
     Counts,
     Outcome,
@@ -137,3 +141,34 @@ def test_a_part_that_is_run_again_replaces_its_own_row_alone() -> None:
         + "| core | 2026-11-24 10:00 | bbbb+ | failed | 4 | 1 | 0 | 1 s on 2 cores |\n"
         + "| loop | 2026-11-23 10:00 | aaaa | passed | 3 | 0 | 0 | 1 s on 2 cores |\n"
     )
+
+
+PATIENT_CHILD = """
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1]).write_text("runs")
+    time.sleep(100)
+except KeyboardInterrupt:
+    pathlib.Path(sys.argv[1]).write_text("ended")
+"""
+
+SUITE = """
+import sys
+from tools import suite
+suite.TEST = (suite.Part("patient", 100, (sys.executable, "-c", sys.argv[1], sys.argv[2])),)
+sys.exit(suite.main(["test"]))
+"""
+
+
+def test_whoever_ends_the_suite_ends_what_it_runs(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    command = [sys.executable, "-c", SUITE, PATIENT_CHILD, str(mark)]
+    with subprocess.Popen(command, cwd=CLONE) as process:
+        deadline_s = time.monotonic() + 20
+        while not mark.exists() or mark.read_text() != "runs":
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        process.terminate()
+        status = process.wait(20)
+
+    assert (status, mark.read_text()) == (130, "ended")
