@@ -24,10 +24,19 @@ def count(minimum: int) -> Callable[[str], int]:
 
 def seconds(text: str) -> float:
     """A time, 0 or more, that ends."""
+    return _finite(text, "seconds")
+
+
+def tolerance(text: str) -> float:
+    """How much two numbers may differ: 0 or more, and not without end."""
+    return _finite(text, "a number")
+
+
+def _finite(text: str, what: str) -> float:
     try:
         found = float(text)
     except ValueError:
         found = -1.0
     if not 0 <= found < float("inf"):
-        raise ArgumentTypeError("expected seconds, 0 or more, found {!r}".format(text[:40]))
+        raise ArgumentTypeError("expected {}, 0 or more, found {!r}".format(what, text[:40]))
     return found

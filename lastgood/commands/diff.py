@@ -1,17 +1,19 @@
 """`lastgood diff A B`: says in words what changed between two checkpoints."""
 
 import json
-import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from lastgood.arguments import tolerance
 from lastgood.bundle.reader import label
 from lastgood.checkpoint import TensorInfo, open_checkpoint
 from lastgood.command import Command
 from lastgood.deltas import USUAL, Delta, Tolerance
 from lastgood.diff import Diff, diff_checkpoints
 from lastgood.moves import Evidence, Move, Shift, Swap
+from lastgood.streams import say
+from lastgood.wording import printable
 
 SAME, DIFFERENT = 0, 1
 
@@ -31,32 +33,22 @@ def _configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="differences within --rtol and --atol (as in numpy.allclose) are none",
     )
-    parser.add_argument("--rtol", type=_tolerance, default=USUAL.rtol, help="relative (%(default)s)")
-    parser.add_argument("--atol", type=_tolerance, default=USUAL.atol, help="absolute (%(default)s)")
+    parser.add_argument("--rtol", type=tolerance, default=USUAL.rtol, help="relative (%(default)s)")
+    parser.add_argument("--atol", type=tolerance, default=USUAL.atol, help="absolute (%(default)s)")
     parser.add_argument("--key", metavar="PATTERN", help="only keys that match this shell pattern, such as 'model/*'")
     parser.add_argument("--json", action="store_true", help="print a JSON document (docs/json.md, `diff`)")
 
 
-def _tolerance(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError("expected a number of 0 or more, found {!r}".format(text))
-    return number
-
-
 def _run(arguments: Namespace) -> int:
-    tolerance = Tolerance(arguments.rtol, arguments.atol) if arguments.allclose else None
+    allclose = Tolerance(arguments.rtol, arguments.atol) if arguments.allclose else None
     with open_checkpoint(arguments.before) as before, open_checkpoint(arguments.after) as after:
-        diff = diff_checkpoints(before, after, allclose=tolerance, wanted=_filter(arguments.key))
+        diff = diff_checkpoints(before, after, allclose=allclose, wanted=_filter(arguments.key))
     if arguments.json:
-        _print(json.dumps(diff_to_json(diff, arguments.before, arguments.after), indent=2, allow_nan=False))
+        say(json.dumps(diff_to_json(diff, arguments.before, arguments.after), indent=2, allow_nan=False))
     else:
         for word, text in sentences(diff):
-            _print("{:<8} {}".format(word, text))
-        _print(totals(diff))
+            say(printable("{:<8} {}".format(word, text)))
+        say(totals(diff))
     return SAME if diff.is_empty else DIFFERENT
 
 
@@ -206,12 +198,6 @@ def _delta(delta: Delta) -> Dict[str, Any]:
         "nan": [delta.before.nan, delta.after.nan],
         "inf": [delta.before.inf, delta.after.inf],
     }
-
-
-def _print(text: str) -> None:
-    """File names and keys need not be text: what cannot be encoded is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 DIFF = Command("diff", "say in words what changed between two checkpoints", _configure, _run)

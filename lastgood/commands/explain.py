@@ -5,11 +5,12 @@ running program there is `lastgood.tf.explain`.
 """
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List
 
 from lastgood.command import Command
+from lastgood.streams import say
+from lastgood.wording import printable
 
 if TYPE_CHECKING:
     from lastgood.explain import Explanation, Prediction
@@ -55,10 +56,10 @@ def _run(arguments: Namespace) -> int:
     saved = describe_saved(arguments.prefix)
     explanation = saved if isinstance(saved, Explanation) else explain(saved, target)
     if arguments.json:
-        _print(json.dumps(explanation_to_json(arguments.prefix, arguments.against, explanation), indent=2))
+        say(json.dumps(explanation_to_json(arguments.prefix, arguments.against, explanation), indent=2))
     else:
         for line in _lines(explanation):
-            _print(line)
+            say(printable(line))
     return 0 if explanation.is_good else 1
 
 
@@ -124,12 +125,6 @@ def _totals(explanation: "Explanation") -> str:
     counts = ["{} {}".format(count, outcome.value.replace("_", " ")) for outcome, count in explanation.counts().items()]
     verdict = "Good: all comes where it belongs" if explanation.is_good else "Bad"
     return "{}; {}".format(verdict, ", ".join(counts) or "no values")
-
-
-def _print(text: str) -> None:
-    """Names need not be text: what cannot be encoded is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 EXPLAIN = Command("explain", "predict key by key what restoring a checkpoint would do", _configure, _run)

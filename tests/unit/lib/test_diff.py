@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from lastgood.checkpoint import open_checkpoint
+from lastgood.checksum import crc32c, mask
 from lastgood.cli import main
 from lastgood.deltas import Tolerance
 from lastgood.diff import diff_checkpoints
@@ -167,7 +168,7 @@ def test_a_tolerance_that_is_none_is_wrong_usage(write, tolerance, capsys):
     prefix = write("a", b=(1,))
 
     assert main(["diff", prefix, prefix, "--rtol", tolerance]) == 2
-    assert "expected a number of 0 or more" in capsys.readouterr().err
+    assert "expected a number, 0 or more" in capsys.readouterr().err
 
 
 def test_a_tolerance_applies_to_every_type_with_a_distance(write):
@@ -191,3 +192,33 @@ def test_the_document_fits_its_schema_whatever_differs(write, capsys):
     ]:
         main(["diff", "--json", *pair])
         jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
+
+
+def with_graph(prefix, name):
+    """A checkpoint of one variable in an attribute of that name."""
+    key = name.encode() + b"/.ATTRIBUTES/VARIABLE_VALUE"
+    attribute = build.field(1, b"VARIABLE_VALUE") + build.field(2, name.encode()) + build.field(3, key)
+    root = build.field(1, build.field(1, 1) + build.field(2, name.encode()))
+    graph = build.field(1, root) + build.field(1, build.field(2, attribute))
+    length = struct.pack("<I", len(graph))
+    checked = struct.pack("<I", mask(crc32c(length)))
+    text = build.Tensor(
+        b"_CHECKPOINTABLE_OBJECT_GRAPH",
+        build.varint(len(graph)) + checked + graph,
+        (),
+        dtype=7,
+        crc=crc32c(length + checked + graph),
+    )
+    return build.write_bundle(prefix, sorted([text, build.Tensor(key, bytes(4), (1,))], key=lambda one: one.key))
+
+
+@pytest.mark.parametrize("command", [["diff"], ["explain", "--against"]])
+def test_what_compares_two_checkpoints_cannot_steer_a_terminal_either(command, tmp_path, capsys):
+    before, after = with_graph(tmp_path / "a", "w\x1b[2J\x9b"), with_graph(tmp_path / "b", "v\x1b[2J\x9b")
+
+    status = main([*command, before, after])
+
+    told = capsys.readouterr().out
+    assert status == 1
+    assert {"\x1b", "\x9b"}.isdisjoint(told)
+    assert "w\\x1b[2J" in told
