@@ -23,7 +23,6 @@ from lastgood.explanation.described import (
     VARIABLE_VALUE,
     Description,
     Outsider,
-    Slots,
     Tensor,
     Traits,
     paths_of,
@@ -31,11 +30,24 @@ from lastgood.explanation.described import (
     with_values_below,
 )
 from lastgood.explanation.displacement import without_numbers
+from lastgood.explanation.live import (
+    is_built_by_tracing,
+    is_keras,
+    is_keras_3,
+    is_optimizer,
+    is_unbuilt_layer,
+    is_unbuilt_optimizer,
+    kind_of,
+    local_replicas,
+    name_of,
+    other_values,
+    slots_of,
+    unwrapped,
+    weights_of,
+    where_held,
+)
 from lastgood.explanation.saved_side import describe_saved
 from lastgood.manifest import Kind
-
-_KERAS = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
-_OPTIMIZERS = ("Optimizer", "OptimizerV2", "BaseOptimizer", "_BaseOptimizer", "_OptimizerBase")
 
 #: What variables are called that nobody named: such a name makes none like another.
 _NO_NAMES = ("", "Variable")
@@ -163,7 +175,7 @@ class _Describer:
             is_nameless = self._rules.slots_at_once and len(variables) > 1  # TensorFlow 2.4 saves no name for it
             name = "" if is_nameless else str(getattr(live, "_shared_name", "") or "")
             return (self._attribute(VARIABLE_VALUE, name, path, self._tensor(live, variables)),)
-        return tuple(self._attribute(name, "", path, None) for name in _other_values(live))
+        return tuple(self._attribute(name, "", path, None) for name in other_values(live))
 
     def _attribute(self, name: str, full_name: str, path: str, tensor: Optional[Tensor]) -> Attribute:
         key = (path + ATTRIBUTES + name).encode("utf-8", "surrogateescape")
@@ -196,18 +208,18 @@ class _Describer:
 
     def _traits(self, nodes: Sequence[Node]) -> Mapping[int, Traits]:
         filled = with_values_below(nodes)
-        unbuilt = {number for number, live in enumerate(self._objects) if _is_unbuilt_optimizer(live)}
+        unbuilt = {number for number, live in enumerate(self._objects) if is_unbuilt_optimizer(live)}
         unbuilt.update(child for number in tuple(unbuilt) for _, child in nodes[number].children)  # its lists
         traced_by = self._traced_by(nodes)
         traits: Dict[int, Traits] = {}
         for number, live in enumerate(self._objects):
-            is_optimizer = _is_optimizer(live)
+            owns_slots = is_optimizer(live)
             traits[number] = Traits(
                 class_name=type(live).__name__,
-                slots=_slots_of(live),
-                is_unbuilt=number in unbuilt or _is_unbuilt_layer(live) or (not is_optimizer and number not in filled),
-                is_optimizer=is_optimizer,
-                is_layer=_is_keras(live, ("Layer",)),
+                slots=slots_of(live),
+                is_unbuilt=number in unbuilt or is_unbuilt_layer(live) or (not owns_slots and number not in filled),
+                is_optimizer=owns_slots,
+                is_layer=is_keras(live, ("Layer",)),
                 traced_by=traced_by.get(number),
             )
         return traits
@@ -216,7 +228,7 @@ class _Describer:
         """Layers that Keras 3 will build by tracing the call of another one, each with that one."""
         found: Dict[int, int] = {}
         for number, live in enumerate(self._objects):
-            if number in found or not _is_built_by_tracing(live):
+            if number in found or not is_built_by_tracing(live):
                 continue
             queue = [number]
             for one in queue:
@@ -236,7 +248,7 @@ class _Describer:
         for weight, _, _ in inside:
             reached.update(id(one) for one in (weight, unwrapped(weight), *local_replicas(weight)))
         found = [
-            Outsider(_name(weight), self._outside_tensor(weight), path, where, is_inside=True)
+            Outsider(name_of(weight), self._outside_tensor(weight), path, where, is_inside=True)
             for weight, path, where in inside
         ]
         return tuple(found) + tuple(self._twins(description, reached))
@@ -244,19 +256,19 @@ class _Describer:
     def _unsaved_weights(self, reached: Set[int], paths: Mapping[int, str]) -> Iterator[Tuple[Any, str, str]]:
         """Weights of layers that are restored, which TensorFlow does not find, each with where it is held."""
         seen: Set[int] = set(self._yet_to_be_tracked())
-        owners = [(number, live) for number, live in enumerate(self._objects) if _is_keras(live, ("Layer",))]
+        owners = [(number, live) for number, live in enumerate(self._objects) if is_keras(live, ("Layer",))]
         for number, layer in reversed(owners):  # the innermost owner names it best
-            for weight in _weights_of(layer):
+            for weight in weights_of(layer):
                 if id(weight) in seen or id(weight) in reached or id(unwrapped(weight)) in reached:
                     continue
                 seen.add(id(weight))
-                yield (weight, *_where_held(layer, weight, paths.get(number, "")))
+                yield (weight, *where_held(layer, weight, paths.get(number, "")))
 
     def _yet_to_be_tracked(self) -> Iterator[int]:
         """Weights of layers in a Sequential that is not built: Keras 3 shows them to TensorFlow when it is."""
         for live in self._objects:
-            if _is_keras_3(live) and _is_keras(live, ("Sequential",)) and not live.built:
-                yield from (id(weight) for weight in _weights_of(live))
+            if is_keras_3(live) and is_keras(live, ("Sequential",)) and not live.built:
+                yield from (id(weight) for weight in weights_of(live))
 
     def _outside_tensor(self, live: Any) -> Tensor:
         return replace(self._tensor(live, local_replicas(live) or (live,)), crc32c=None)
@@ -275,9 +287,9 @@ class _Describer:
             if id(variable) in reached or id(unwrapped(variable)) in reached or id(variable) in parts:
                 continue
             tensor = self._outside_tensor(variable)
-            if (without_numbers(_name(variable)), tensor.dtype, tensor.shape) in known:
-                where = "`{}` is alive in this process".format(_name(variable))
-                yield Outsider(_name(variable), tensor, _name(variable), where, is_inside=False)
+            if (without_numbers(name_of(variable)), tensor.dtype, tensor.shape) in known:
+                where = "`{}` is alive in this process".format(name_of(variable))
+                yield Outsider(name_of(variable), tensor, name_of(variable), where, is_inside=False)
 
 
 class _SaveCounter:
@@ -297,151 +309,6 @@ def _slot(optimizer: Any, variable: Any, name: str) -> Any:
         return optimizer.get_slot(variable, name)
     except (AttributeError, KeyError):
         return None
-
-
-def unwrapped(live: Any) -> Any:
-    """TensorFlow's own variable behind Keras' wrappers; anything else as it is."""
-    for _ in range(4):
-        if not type(live).__module__.startswith(_KERAS):
-            break
-        inner = next(
-            (one for name in ("_value", "_variable") for one in [getattr(live, name, None)] if one is not None), None
-        )
-        if inner is None:
-            break
-        live = inner
-    return live
-
-
-def local_replicas(live: Any) -> Tuple[Any, ...]:
-    """The plain variables of this process that hold the value; empty for what is no variable."""
-    live = unwrapped(live)
-    if not hasattr(type(live), "assign"):
-        return ()  # lists have `_values` too
-    values = getattr(live, "_values", None)
-    if isinstance(values, tuple):
-        return values
-    return (live,) if hasattr(live, "handle") else ()
-
-
-def kind_of(live: Any) -> Kind:
-    """How the workers' values of a variable relate, from its synchronization and aggregation."""
-    live = unwrapped(live)
-    if not isinstance(getattr(live, "_values", None), tuple):
-        return Kind.PER_WORKER
-    if getattr(getattr(live, "synchronization", None), "name", "") != "ON_READ":
-        return Kind.MIRRORED
-    aggregation = getattr(getattr(live, "aggregation", None), "name", "")
-    return {"SUM": Kind.AGGREGATED_SUM, "MEAN": Kind.AGGREGATED_MEAN}.get(aggregation, Kind.PER_WORKER)
-
-
-def _name(live: Any) -> str:
-    return str(getattr(live, "_shared_name", "") or getattr(live, "name", ""))
-
-
-def _other_values(live: Any) -> Sequence[str]:
-    """The names under which an object that is no variable saves something: tables, iterators, Python state."""
-    if "Iterator" in type(live).__name__:
-        return ("ITERATOR",)
-    if any(one.__name__ == "PythonState" for one in type(live).__mro__):
-        return ("py_state",)
-    legacy = getattr(live, "_LEGACY_SAVEABLE_NAME", None)
-    if isinstance(legacy, str):
-        return (legacy,)
-    if _overrides(live, "_serialize_to_tensors"):
-        return tuple(live._serialize_to_tensors())
-    if _overrides(live, "_gather_saveables_for_checkpoint"):
-        return tuple(live._gather_saveables_for_checkpoint())
-    return ()
-
-
-def _overrides(live: Any, method: str) -> bool:
-    own = next((one for one in type(live).__mro__ if method in vars(one)), None)
-    return own is not None and own.__name__ != "Trackable" and not own.__module__.startswith(_KERAS)
-
-
-def _is_keras(live: Any, names: Tuple[str, ...]) -> bool:
-    return any(one.__name__ in names and one.__module__.startswith(_KERAS) for one in type(live).__mro__)
-
-
-def _is_keras_3(live: Any) -> bool:
-    return hasattr(type(live), "_obj_type")
-
-
-def _is_optimizer(live: Any) -> bool:
-    return "_create_or_restore_slot_variable" in dir(type(live)) or _is_keras(live, _OPTIMIZERS)
-
-
-def _slots_of(live: Any) -> Slots:
-    if "_create_or_restore_slot_variable" not in dir(type(live)):
-        return Slots.IGNORES
-    return Slots.TAKES if "get_slot_names" in dir(type(live)) else Slots.REFUSES
-
-
-def _is_unbuilt_optimizer(live: Any) -> bool:
-    """Before its first step an optimizer has not made all of its variables."""
-    if not _is_optimizer(live):
-        return False
-    for flag in ("_hypers_created", "built", "_built"):
-        value = getattr(live, flag, None)
-        if isinstance(value, bool):
-            return not value
-    return _slots_of(live) is Slots.REFUSES  # it has no flag before it is built
-
-
-def _is_unbuilt_layer(live: Any) -> bool:
-    """Whether a layer is still to make variables, whatever it has; models are often used without being built."""
-    return _is_keras(live, ("Layer",)) and not _is_keras(live, ("Model",)) and getattr(live, "built", True) is False
-
-
-def _is_built_by_tracing(live: Any) -> bool:
-    """Whether a layer of Keras 3 has no `build` of its own, and layers that are not built."""
-    if not (_is_keras_3(live) and _is_keras(live, ("Layer",))) or live.built:
-        return False
-    return bool(getattr(live.build, "_is_default", False)) and any(not one.built for one in live._layers)
-
-
-def _weights_of(layer: Any) -> Sequence[Any]:
-    try:
-        return list(layer.weights)
-    except ValueError:  # a model of Keras 2 that is not built
-        return ()
-
-
-def _where_held(layer: Any, weight: Any, path: str) -> Tuple[str, str]:
-    """The attribute of a layer that leads to a weight: as a path, and in words."""
-    for name, value in vars(layer).items():
-        if name.startswith(_INTERNAL):
-            continue
-        kind = "dict" if isinstance(value, dict) else "list" if isinstance(value, (list, set)) else ""
-        trail = _trail(value, weight) if kind else None
-        if trail is not None:
-            owner = "`{}`".format(path) if path else "the root"
-            return "/".join([path or layer.name, name, *trail]), "held in the {} `{}` of {}".format(kind, name, owner)
-    own = str(weight.name).rpartition("/")[2].partition(":")[0]
-    return "/".join([path or layer.name, own]), "held where no attribute of `{}` leads to it".format(path or layer.name)
-
-
-#: Where Keras itself keeps lists of what is tracked by other ways.
-_INTERNAL = ("_self_", "_layers", "_metrics", "_tracker", "_trainable_variables", "_non_trainable", "_tracked")
-
-
-def _trail(value: Any, weight: Any, depth: int = 0) -> Optional[List[str]]:
-    """How a weight is reached from a value, step by step; None where it is not."""
-    if value is weight:
-        return []
-    steps: Iterator[Tuple[Any, Any]] = iter(())
-    if isinstance(value, dict):
-        steps = iter(value.items())
-    elif isinstance(value, (list, tuple, set)):
-        steps = enumerate(value)
-    elif _is_keras(value, ("Layer",)) and any(one is weight for one in _weights_of(value)):
-        return [str(weight.name).rpartition("/")[2].partition(":")[0]]
-    for name, inner in steps if depth < 4 else ():
-        trail = _trail(inner, weight, depth + 1)
-        if trail is not None:
-            return [str(name), *trail]
-    return None
 
 
 def _variables_alive(tf: Any) -> Tuple[List[Any], Set[int]]:

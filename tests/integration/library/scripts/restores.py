@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import lastgood.tf
 from lastgood.checkpoint import open_checkpoint
-from lastgood.tf import local_replicas
+from lastgood.explanation.live import local_replicas, name_of
 
 gc.freeze()  # each explanation asks the collector for all live objects: TensorFlow's own need no look
 
@@ -761,9 +761,7 @@ def by_slot(case):
     """Where the momentum of each variable was saved: by the names of the optimizer's own variables."""
 
     def names(made):
-        return {
-            path: lastgood.tf._name(live) for path, live in variables_of(made).items() if path.startswith("optimizer/")
-        }
+        return {path: name_of(live) for path, live in variables_of(made).items() if path.startswith("optimizer/")}
 
     def plain(name):
         return "/".join(part for part in name.split("/"))
