@@ -35,23 +35,26 @@ def unwrapped(live: Any) -> Any:
 def local_replicas(live: Any) -> Tuple[Any, ...]:
     """The plain variables on this worker that hold the value; empty for what is no variable."""
     live = unwrapped(live)
-    values = getattr(live, "_values", None)
-    if isinstance(values, tuple):
-        return values
     is_variable = hasattr(type(live), "assign") and hasattr(live, "handle")
-    return (live,) if is_variable else ()
+    return _replicas(live) or ((live,) if is_variable else ())
 
 
 def kind_of(live: Any) -> Optional[str]:
     """The kind of what is saved for a live object, in the words of lastgood.manifest.Kind; None: unknown."""
     live = unwrapped(live)
-    if isinstance(getattr(live, "_values", None), tuple):
+    if _replicas(live):
         if _name(live, "synchronization") != "ON_READ":
             return MIRRORED
         return {"SUM": SUM, "MEAN": MEAN}.get(_name(live, "aggregation"), PER_WORKER)
     if local_replicas(live) or "Iterator" in type(live).__name__:
         return PER_WORKER
     return None
+
+
+def _replicas(live: Any) -> Tuple[Any, ...]:
+    """Of a distributed variable; empty for anything else. What tracks a tuple in an attribute has `_values`, too."""
+    values = getattr(live, "_values", None) if hasattr(type(live), "assign") else None
+    return values if isinstance(values, tuple) else ()
 
 
 def _name(live: Any, attribute: str) -> str:
