@@ -300,7 +300,8 @@ def main(arguments: list[str]) -> int:
         parts = tuple(part for part in parts if part.name == chosen.part)
     if not parts:
         parser.error(f"expected a part of {', '.join(part.name for part in FULL)}; found {chosen.part!r}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # what a shell runs in the background begins deaf to Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     try:
         outcomes = run_parts(parts)
     except KeyboardInterrupt:

@@ -10,12 +10,13 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Iterator, List, Mapping, NamedTuple, Optional
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from lastgood.bundle.dtypes import is_opaque
 from lastgood.bundle.graph import ObjectGraph
 from lastgood.errors import BundleError, describe
-from lastgood.keras.hdf5 import Dataset, Hdf5File
+from lastgood.keras.apart import Hdf5Apart
+from lastgood.keras.hdf5 import Dataset
 from lastgood.opened import KERAS, Checkpoint, TensorInfo
 from lastgood.reasons import Reason
 from lastgood.window import Window
@@ -53,12 +54,10 @@ class KerasCheckpoint(Checkpoint):
     def __init__(self, path: str, format: str) -> None:
         """Raises BundleError, and MissingExtraError where there is no h5py."""
         super().__init__(path, path, format)
-        window = _weights_in_archive(path) if format == KERAS else Window(path, "a .weights.h5 file")
-        try:
-            self._file = Hdf5File(window, path)
-        except BaseException:
-            window.close()
-            raise
+        if format == KERAS:
+            self._file = Hdf5Apart(path, "a .keras archive", *_weights_in_archive(path))
+        else:
+            self._file = Hdf5Apart(path, "a .weights.h5 file")
 
     @cached_property
     def _datasets(self) -> Mapping[bytes, Dataset]:
@@ -158,11 +157,13 @@ def _member(archive: zipfile.ZipFile, name: str, path: str) -> zipfile.ZipInfo:
         ) from error
 
 
-def _weights_in_archive(path: str) -> Window:
-    """The HDF5 file where it lies in the archive: Keras stores it as it is, so that nothing has to be unpacked."""
+def _weights_in_archive(path: str) -> Tuple[int, int]:
+    """Where the HDF5 file begins in the archive, and its size: Keras stores it as it is, so nothing is unpacked."""
     with Window(path, "a .keras archive") as window:
         with _archive(window, path) as archive:
             member = _member(archive, WEIGHTS_MEMBER, path)
+        if member.header_offset < 0:
+            raise _damaged(path, "{} is not where the archive says".format(WEIGHTS_MEMBER))
         window.seek(member.header_offset)
         header = window.read(_LOCAL_HEADER_BYTES) or b""
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
@@ -176,7 +177,7 @@ def _weights_in_archive(path: str) -> Window:
         raise _damaged(path, "{} is not where the archive says".format(WEIGHTS_MEMBER))
     name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
     start = member.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-    return Window(path, "a .keras archive", start, member.file_size)
+    return start, member.file_size
 
 
 def _damaged(path: str, what: str) -> BundleError:

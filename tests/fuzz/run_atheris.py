@@ -14,7 +14,7 @@ import atheris
 CLONE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CLONE), str(CLONE / "tests" / "fuzz"), str(CLONE / "tests" / "tensorflow_side")]
 
-LIMIT_S, MAX_RSS_MB, MAX_INPUT_BYTES = 20, 1024, 1 << 16
+LIMIT_S, MAX_RSS_MB, MAX_INPUT_BYTES = 60, 1024, 1 << 16
 
 with atheris.instrument_imports(include=["lastgood", "sealing"]):
     import targets

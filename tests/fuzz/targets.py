@@ -73,7 +73,7 @@ class _Watch:
             return
         path = os.path.realpath(os.fsdecode(arguments[0]))  # type: ignore[arg-type]
         is_import = path.endswith((".py", ".pyc", ".so"))
-        if not is_import and not path.startswith(self.directory + os.sep):
+        if not is_import and path != os.devnull and not path.startswith(self.directory + os.sep):
             self.strays.append(path)
 
 

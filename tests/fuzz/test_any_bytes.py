@@ -4,11 +4,13 @@ A few inputs of each target by hypothesis, made of real ones and of nothing. `ma
 look for half an hour (LASTGOOD_FUZZ_MINUTES says otherwise), and fails with the input that it found.
 """
 
+import base64
 import os
 import signal
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 #: Generous: a hang is a hang also on a busy machine.
-LIMIT_S = 20
+LIMIT_S = 60
 #: Of what one input may take, over what the interpreter has anyway.
 MAX_BYTES = 48 << 20
 
@@ -114,5 +116,8 @@ def test_atheris_finds_nothing(target, tmp_path):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
     print("\n" + "\n".join(done.stdout.splitlines()[-4:]))
+    for kind in ("crash", "timeout", "oom"):  # pytest will remove the folder
+        for found in tmp_path.glob(f"{kind}-*"):
+            print(found.name, base64.b85encode(zlib.compress(found.read_bytes())).decode())
     assert done.returncode == 0, done.stdout[-6000:]
     assert "Done " in done.stdout

@@ -12,8 +12,10 @@ import pytest
 from lastgood.checkpoint import open_checkpoint
 from lastgood.errors import BundleError, MissingExtraError
 from lastgood.file_digest import digest_file
+from lastgood.keras import apart
 from lastgood.keras.files import ArchiveCheck, check_archive, read_model_config
 from lastgood.reasons import Reason
+from tests.breadth import IS_FULL
 
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3)
 BITS = np.array([[0x3F80, 0xC000]], np.uint16)
@@ -266,7 +268,7 @@ def test_text_and_compound_types_are_shown_and_not_read(tmp_path):
 def test_a_file_that_was_cut_off_anywhere_gives_a_reason_and_no_traceback(tmp_path):
     whole = Path(write_weights(tmp_path / "m.weights.h5")).read_bytes()
 
-    for size in range(0, len(whole), 97):
+    for size in range(0, len(whole), 97 if IS_FULL else 1499):
         (tmp_path / "cut.h5").write_bytes(whole[:size])
         reason, _ = refusal_of(tmp_path / "cut.h5", b"layers/dense/vars/0")
         assert reason in (Reason.CORRUPT, Reason.INCOMPLETE, Reason.UNSUPPORTED), size
@@ -276,7 +278,7 @@ def test_a_file_with_any_byte_changed_gives_values_or_a_reason(tmp_path):
     whole = Path(write_weights(tmp_path / "m.weights.h5")).read_bytes()
     outcomes = set()
 
-    for place in range(0, len(whole), 211):
+    for place in range(0, len(whole), 211 if IS_FULL else 1009):
         (tmp_path / "changed.h5").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
             with open_checkpoint(str(tmp_path / "changed.h5")) as checkpoint:
@@ -288,6 +290,73 @@ def test_a_file_with_any_byte_changed_gives_values_or_a_reason(tmp_path):
 
     assert outcomes <= {"values", Reason.CORRUPT, Reason.UNSUPPORTED}
     assert {"values", Reason.CORRUPT} <= outcomes
+
+
+BESET = """
+import json, os, sys
+order = json.loads(sys.stdin.buffer.readline())
+sys.path[:] = order["sys_path"]
+from lastgood.keras import apart
+
+def parse(*_):
+    {what}
+
+apart.Hdf5File = parse
+apart.serve(order)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("while True: pass", "it kept the HDF5 library busy for more than 1 s"),
+        ("os.abort()", "the HDF5 library ended with status -6 over it"),
+        ("print('garbage', flush=True); return", "it said b'garbage\\n'"),
+    ],
+)
+def test_bytes_that_end_the_hdf5_library_or_keep_it_for_ever_are_damage(keras_file, monkeypatch, what, told):
+    monkeypatch.setattr(apart, "_CHILD", BESET.format(what=what))
+    monkeypatch.setattr(apart, "CPU_S", 1)
+
+    with pytest.raises(BundleError) as raised:
+        open_checkpoint(keras_file)
+
+    assert (raised.value.reason, raised.value.detail) == (Reason.CORRUPT, f"{keras_file} is damaged: {told}")
+
+
+def test_a_file_that_libhdf5_never_comes_to_an_end_with_is_damaged(monkeypatch):
+    monkeypatch.setattr(apart, "CPU_S", 2)
+
+    reason, detail = refusal_of(Path(__file__).parents[2] / "data" / "keras" / "endless.weights.h5")
+
+    assert reason is Reason.CORRUPT
+    assert detail.endswith("is damaged: it kept the HDF5 library busy for more than 2 s")
+
+
+def test_nothing_is_left_of_a_file_that_was_closed_in_the_middle_of_a_value(tmp_path):
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        file["vars/0"] = np.zeros(3 << 19, np.float32)
+
+    with open_checkpoint(str(tmp_path / "m.weights.h5")) as checkpoint:
+        first = bytes(next(checkpoint.raw(b"vars/0")))
+        again = b"".join(map(bytes, checkpoint.raw(b"vars/0")))
+        child = checkpoint._file._process
+
+    assert again[: len(first)] == first
+    assert len(again) == 6 << 20
+    assert child.returncode is not None
+
+
+def test_an_archive_whose_directory_points_before_its_beginning_is_damaged(tmp_path):
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", b"weights")
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (int.from_bytes(data[end + 16 : end + 20], "little") + 1000).to_bytes(4, "little")
+    path.write_bytes(data)
+
+    assert refusal_of(path, b"vars/0")[0] in (Reason.CORRUPT, Reason.TORN)
 
 
 def test_without_h5py_one_sentence_says_what_to_install(keras_file, monkeypatch):
