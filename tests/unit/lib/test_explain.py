@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
 from lastgood.checkpoint import TensorInfo
 from lastgood.cli import main
-from lastgood.explain import Outcome, Prediction, explain, explain_nothing
+from lastgood.explain import Outcome, Prediction, explain, explain_file_name, explain_nothing
 from lastgood.explanation.described import (
     Description,
     Outsider,
@@ -577,6 +577,72 @@ def test_restore_of_none_is_a_fresh_start_for_everything():
     assert found.notes[0].startswith("save_counter starts again at 0")
 
 
+# ---------------------------------------------------------------------------------------------- checkpoints by names
+
+
+def by_names(**values):
+    return Description(ObjectGraph(()), {name.encode(): value for name, value in values.items()})
+
+
+def test_what_was_saved_by_names_goes_to_every_variable_of_that_name_and_the_rest_stays_as_it_is():
+    # given
+    saved = by_names(a=tensor(), gone=tensor())
+    live = describe({"x": Variable("a"), "y": {"z": Variable("a")}, "v": Variable("b"), "nameless": Variable("")})
+
+    # then
+    assert outcomes(saved, live) == {
+        "x": Outcome.RESTORED,
+        "y/z": Outcome.RESTORED,
+        "v": Outcome.LEFT_AT_INITIAL,
+        "nameless": Outcome.LEFT_AT_INITIAL,
+        "gone": Outcome.DROPPED,
+    }
+    assert explain(saved, live).notes[0].startswith("the checkpoint has no object graph: it was written by names")
+
+
+@pytest.mark.parametrize("other", [tensor((5,)), tensor(dtype="int64")])
+def test_of_what_was_saved_by_names_the_first_that_does_not_fit_leaves_those_before_it_assigned(other):
+    # given
+    saved = by_names(a=tensor(), b=other, c=tensor())
+    live = describe({"c": Variable("a"), "b": Variable("b"), "a": Variable("c")})
+
+    # then
+    assert outcomes(saved, live) == {
+        "c": Outcome.HALF_RESTORED,
+        "b": Outcome.ERROR,
+        "a": Outcome.LEFT_AT_INITIAL,
+    }
+
+
+def test_the_counter_of_saves_is_not_looked_for_among_names():
+    # given
+    live = describe({"a": Variable("a"), "save_counter": Variable("save_counter", tensor((), dtype="int64"))})
+
+    # then
+    assert outcomes(by_names(a=tensor()), live) == {"a": Outcome.RESTORED}
+
+
+def test_a_real_checkpoint_without_an_object_graph_is_explained_by_names(tmp_path):
+    # given
+    build.write_bundle(tmp_path / "v1", [build.Tensor(b"a", b"\0" * 4, (1,))])
+
+    # when
+    description = describe_saved(str(tmp_path / "v1"))
+
+    # then
+    assert outcomes(description, describe({"x": Variable("a", tensor((1,)))})) == {"x": Outcome.RESTORED}
+
+
+def test_the_index_of_a_checkpoint_in_its_prefix_s_place_restores_nothing():
+    # when
+    found = explain_file_name("ckpt-1.index", "ckpt-1", describe({"a": Variable("a")}))
+
+    # then
+    assert [(one.key, one.outcome, one.fix) for one in found.predictions] == [
+        ("a", Outcome.LEFT_AT_INITIAL, "restore `ckpt-1`")
+    ]
+
+
 # --------------------------------------------------------------------------------------------------------- the command
 
 
@@ -633,14 +699,3 @@ def test_what_stands_for_the_program_must_be_readable(tmp_path, capsys):
     # then
     assert status == 3
     assert "none" in capsys.readouterr().err
-
-
-def test_a_checkpoint_without_an_object_graph_cannot_be_explained_by_names(tmp_path):
-    # given
-    build.write_bundle(tmp_path / "v1", [build.Tensor(b"a", b"\0" * 4, (1,))])
-
-    # when
-    description = describe_saved(str(tmp_path / "v1"))
-
-    # then
-    assert explain(description, describe({"a": Variable("a")})).predictions[0].outcome is Outcome.ERROR
