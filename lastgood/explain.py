@@ -9,7 +9,7 @@ from collections import Counter
 from typing import List, Tuple
 
 from lastgood.explanation.by_name import judge_by_name
-from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_of
+from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_in_words
 from lastgood.explanation.loose import judge_loose
 from lastgood.explanation.predictions import Explanation, Outcome, Prediction, worst_first
 from lastgood.explanation.sides import Sides
@@ -57,7 +57,7 @@ def explain_file_name(path: str, prefix: str, target: Description) -> Explanatio
 
 
 def _all_left(target: Description, reason: str, fix: str) -> Tuple[Prediction, ...]:
-    paths = paths_of(target.graph)
+    paths = paths_in_words(target.graph)
     predictions = [
         Prediction(
             label_of(attribute.checkpoint_key),

@@ -8,7 +8,7 @@ those before it assigned. Names are all there is, so nobody can say whether a va
 from dataclasses import dataclass
 from typing import List, Sequence, Set
 
-from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, label_of, paths_of
+from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, label_of, paths_in_words
 from lastgood.explanation.predictions import FIT, Outcome, Prediction
 
 _RENAME = "give the variable that name, or restore it once with that Saver and save it with tf.train.Checkpoint"
@@ -44,7 +44,7 @@ def judge_by_name(saved: Description, target: Description) -> List[Prediction]:
 
 def _values(target: Description) -> Sequence[_Value]:
     """In the order in which they are assigned, without the counter of saves: `restore` makes it when it is done."""
-    paths = paths_of(target.graph)
+    paths = paths_in_words(target.graph)
     return [
         _Value(attribute.checkpoint_key, attribute.full_name, paths.get(number, ""))
         for number, node in enumerate(target.graph.nodes)

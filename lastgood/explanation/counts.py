@@ -12,6 +12,9 @@ from lastgood.explanation.matching import Matching
 #: What TensorFlow's own numbered children are.
 _WHAT = {"layer-": "layers", "layer_with_weights-": "layers with weights"}
 
+#: What Keras 3's lists of them are, by the attribute that holds the list.
+_WHAT_IN = {"_operations": "layers and inputs", "_layers": "layers", "layers": "layers"}
+
 #: A child that has one of these is a layer.
 _OF_LAYERS = frozenset(
     {"kernel", "_kernel", "bias", "gamma", "beta", "embeddings", "_embeddings", "depthwise_kernel", "recurrent_kernel"}
@@ -55,8 +58,8 @@ def find_count_differences(
             old, new = before.get(stem, ()), now.get(stem, ())
             if len(old) != len(new) and (not is_unbuilt or len(new) > len(old) > 0):
                 are_layers = _are_layers(saved, old) and _are_layers(target, new)
-                what = _what(stem, are_layers)
-                found.append(CountDifference(live, paths.get(live, ""), stem, what, len(old), len(new)))
+                path = paths.get(live, "")
+                found.append(CountDifference(live, path, stem, _what(path, stem, are_layers), len(old), len(new)))
     return sorted(found, key=lambda one: (one.path, one.stem))
 
 
@@ -75,9 +78,12 @@ def _numbered(side: Description, number: int) -> Mapping[str, Sequence[int]]:
     return found
 
 
-def _what(stem: str, are_layers: bool) -> str:
+def _what(path: str, stem: str, are_layers: bool) -> str:
     if stem in _WHAT:
         return _WHAT[stem]
+    holder = path.rpartition("/")[2]
+    if not stem and holder in _WHAT_IN:
+        return _WHAT_IN[holder]
     if are_layers:
         return "layers"
     return "elements" if not stem else "`{}`s".format(stem)

@@ -6,7 +6,7 @@ from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Optional, Seque
 
 from lastgood.bundle.graph import SlotVariable
 from lastgood.explanation.counts import CountDifference, find_count_differences, stem_of
-from lastgood.explanation.described import NEVER_RESTORED, Description, Paths, Tensor, label_of, paths_of
+from lastgood.explanation.described import NEVER_RESTORED, Description, Tensor, label_of, paths_in_words
 from lastgood.explanation.displacement import Holder
 from lastgood.explanation.matching import Matching, Meeting, match
 
@@ -52,7 +52,7 @@ class Sides:
     def __init__(self, saved: Description, target: Description) -> None:
         self.saved, self.target = saved, target
         self.matching: Matching = match(saved, target)
-        self.paths = paths_of(target.graph)
+        self.paths = paths_in_words(target.graph)
         self.names = saved.graph.full_names()
         self.live_names = target.graph.full_names()
         self.counts: Sequence[CountDifference] = find_count_differences(saved, target, self.matching, self.paths)
@@ -109,7 +109,7 @@ class Sides:
     @cached_property
     def _only_in_optimizers(self) -> AbstractSet[int]:
         optimizers = optimizers_of(self.target)
-        return Paths(self.target.graph, optimizers).below(optimizers)
+        return paths_in_words(self.target.graph, optimizers).below(optimizers)
 
     def place(self, live: int) -> str:
         """An object of the program in words."""
@@ -184,7 +184,7 @@ def optimizers_of(side: Description) -> AbstractSet[int]:
 
 def _homes(side: Description) -> Mapping[bytes, str]:
     """By key: a path that leads through an optimizer only where no other one does."""
-    paths = Paths(side.graph, optimizers_of(side))
+    paths = paths_in_words(side.graph, optimizers_of(side))
     nodes = enumerate(side.graph.nodes)
     return {one.checkpoint_key: paths.get(number, "") for number, node in nodes for one in node.attributes}
 

@@ -308,6 +308,22 @@ def test_names_that_keras_numbered_on_are_no_swap(saved, live, is_good):
     assert explain(layers(saved), layers(live)).is_good == is_good
 
 
+@pytest.mark.parametrize(
+    ("holder", "what"), [("_operations", "layers and inputs"), ("_layers", "layers"), ("others", "elements")]
+)
+def test_a_model_of_keras_3_is_said_to_have_been_saved_with_so_many_layers(holder, what):
+    # given: its input is one of its operations
+    saved, live = (
+        describe({"net": {holder: {str(place): {"w": Variable(f"w{place}")} for place in range(count)}}})
+        for count in (3, 4)
+    )
+
+    # then
+    assert explain(saved, live).predictions[0].reason == (
+        f"`net/{holder}` was saved with 3 {what}, the program builds 4"
+    )
+
+
 def test_layers_that_are_missing_in_front_are_a_shift_though_keras_numbered_them():
     # given
     found = explain(layers(["dense", "dense_1", "dense_2"]), layers(["dense_1", "dense_2"]))
@@ -421,6 +437,24 @@ def test_an_optimizers_slot_variables_are_not_gone_through_for_each_of_them():
     # then
     assert found.counts() == {Outcome.RESTORED: 2 * count}
     assert Counted.times < count // 4
+
+
+def test_values_at_every_level_of_a_very_deep_graph_are_named_by_the_end_of_their_paths_in_good_time():
+    # given: a path has up to 8,000 steps
+    depth = 8_000
+    nodes = [
+        Node((("x", number + 1),), (Attribute("VARIABLE_VALUE", f"n{number}", b"%d" % number),))
+        for number in range(depth)
+    ]
+    side = Description(ObjectGraph((*nodes, Node((), ()))), {})
+
+    # when
+    found = {one.key: one for one in explain(side, side).predictions}
+
+    # then
+    assert {one.outcome for one in found.values()} == {Outcome.RESTORED}
+    assert found["2"].variable == "x/x"
+    assert found["7999"].variable == "…/" + "/".join("x" * 100)
 
 
 def test_objects_that_lie_very_deep_need_no_recursion_and_no_memory_for_their_paths():
