@@ -57,6 +57,11 @@ class Diff:
         """Nothing differs, or nothing beyond the tolerance."""
         return not (self.gone or self.new or self.retyped or self.changed)
 
+    @property
+    def compared(self) -> int:
+        """How many keys were looked at."""
+        return self.same + sum(map(len, (self.gone, self.new, self.retyped, self.changed, self.close)))
+
 
 def diff_checkpoints(
     before: Checkpoint,
