@@ -9,10 +9,10 @@ from lastgood.arguments import tolerance
 from lastgood.bundle.reader import label
 from lastgood.checkpoint import TensorInfo, open_checkpoint
 from lastgood.command import Command
-from lastgood.deltas import USUAL, Delta, Tolerance
 from lastgood.diff import Diff, diff_checkpoints
+from lastgood.difference.deltas import USUAL, Delta, Tolerance
+from lastgood.difference.moves import Evidence, Move, Shift, Swap
 from lastgood.errors import LastgoodError
-from lastgood.moves import Evidence, Move, Shift, Swap
 from lastgood.streams import say
 from lastgood.wording import printable
 

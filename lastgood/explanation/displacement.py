@@ -4,6 +4,9 @@ TensorFlow matches by position and attribute. What a position held is recognised
 the variable had when it was saved, and the checksum of its value. Equal values prove it; names alone make it suspected.
 Names that are not unique prove nothing, and neither do numbers that Keras gives out (`dense_1`): the same layers built
 once more are numbered on, so such names count only where their order changed, or where some of them are left over.
+
+`lastgood.difference.moves` tells what changed its place between two finished states, by key; it has all values, and no
+pairs to judge. Here it is known which variable takes which value, and values are missing where nothing is built yet.
 """
 
 import re

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from lastgood import deltas
 from lastgood.bundle.dtypes import BY_NUMBER
-from lastgood.deltas import USUAL, Delta, NonFinite, Tolerance, compare_elements, compare_numbers
+from lastgood.difference import deltas
+from lastgood.difference.deltas import USUAL, Delta, NonFinite, Tolerance, compare_elements, compare_numbers
 
 SIZES = {dtype.name: dtype.size_bytes for dtype in BY_NUMBER.values() if dtype.size_bytes}
 

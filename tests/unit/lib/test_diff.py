@@ -11,8 +11,8 @@ import pytest
 from lastgood.checkpoint import open_checkpoint
 from lastgood.checksum import crc32c, mask
 from lastgood.cli import main
-from lastgood.deltas import Tolerance
 from lastgood.diff import diff_checkpoints
+from lastgood.difference.deltas import Tolerance
 
 MWMS = build.DATA / "tf-2.21.0" / "mwms"
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "diff.schema.json").read_text())
