@@ -256,6 +256,7 @@ class _Describer:
                 or (number not in filled and not owns_slots and not is_built_layer(live)),
                 is_optimizer=owns_slots,
                 is_layer=is_keras(live, ("Layer",)),
+                name=str(getattr(live, "_name", "") or getattr(live, "name", "")) if owns_slots else "",
                 traced_by=traced_by.get(number),
             )
         return traits

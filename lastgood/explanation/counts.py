@@ -6,7 +6,7 @@ Lists and models of layers are kept as numbered children (`0`, `layer-3`). Decid
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Sequence
 
-from lastgood.explanation.described import Description
+from lastgood.explanation.described import Description, with_values_below
 from lastgood.explanation.matching import Matching
 
 #: What TensorFlow's own numbered children are.
@@ -47,8 +47,12 @@ class CountDifference:
 def find_count_differences(
     saved: Description, target: Description, matching: Matching, paths: Mapping[int, str]
 ) -> Sequence[CountDifference]:
-    """Every difference, in the order of the program's paths. Objects that are still to be built may yet get more."""
+    """Every difference, in the order of the program's paths. Objects that are still to be built may yet get more.
+
+    But for those that hold no value at all, and children: the layers of a list are there before they are built.
+    """
     found: List[CountDifference] = []
+    filled = with_values_below(target.graph.nodes)
     for number, live in matching.bound.items():
         if live is None:
             continue
@@ -56,7 +60,8 @@ def find_count_differences(
         before, now = _numbered(saved, number), _numbered(target, live)
         for stem in sorted(set(before) | set(now)):
             old, new = before.get(stem, ()), now.get(stem, ())
-            if len(old) != len(new) and (not is_unbuilt or len(new) > len(old) > 0):
+            is_there = len(new) > len(old) > 0 or (live not in filled and old and new)
+            if len(old) != len(new) and (not is_unbuilt or is_there):
                 are_layers = _are_layers(saved, old) and _are_layers(target, new)
                 path = paths.get(live, "")
                 found.append(CountDifference(live, path, stem, _what(path, stem, are_layers), len(old), len(new)))

@@ -83,6 +83,7 @@ class Traits:
 
     is_unbuilt: variables may still be created in it, and would take their values then.
     is_optimizer, is_layer: for the words in which it is spoken of. class_name: "" where unknown.
+    name: of an optimizer what it calls its variables after; "" where unknown.
     traced_by: the layer whose first call Keras 3 traces to build this one; a variable that is born in such a trace has
         no value yet, and misses the one that a restore kept for it.
     """
@@ -92,6 +93,7 @@ class Traits:
     is_unbuilt: bool = False
     is_optimizer: bool = False
     is_layer: bool = False
+    name: str = ""
     traced_by: Optional[int] = None
 
 

@@ -46,6 +46,8 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     "more_layers_than_saved": dict.fromkeys(ALL, bad(left_at_initial=2)),
     "more_layers_than_saved_and_not_built_yet": dict.fromkeys(ALL, GOOD),
     "fewer_layers_than_saved": dict.fromkeys(ALL, bad(dropped=2)),
+    "fewer_layers_than_saved_and_not_built_yet": dict.fromkeys(ALL, bad(dropped=2)),
+    "fewer_layers_of_a_sequential_not_built_yet": {"2.4": bad(dropped=2), "2.15": bad(dropped=2), "2.21": GOOD},
     "inserted_at_the_front_of_a_list": dict.fromkeys(ALL, bad(wrong_value=2, left_at_initial=1)),
     "renamed_attribute": dict.fromkeys(ALL, bad(left_at_initial=1, dropped=1)),
     "dtype_changed": dict.fromkeys(ALL, bad("InvalidArgumentError", error_=1, left_at_initial=2)),
@@ -61,6 +63,11 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "2.4": bad(left_at_initial=4, dropped=8),
         "2.15": bad(wrong_value=3, dropped=3),
         "2.21": bad(wrong_value=3, dropped=3),
+    },
+    "optimizer_of_another_class_not_built_yet": {
+        "2.4": bad(dropped=6),
+        "2.15": bad(wrong_value=6),
+        "2.21": bad(wrong_value=6),
     },
     "optimizer_left_out": {"2.4": bad(dropped=11), "2.15": bad(dropped=8), "2.21": bad(dropped=8)},
     "optimizer_not_saved": {

@@ -515,6 +515,43 @@ def test_an_optimizer_that_the_other_checkpoint_was_saved_before_the_first_step_
     assert Outcome.DEFERRED in found.counts()
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("adam_3/a_momentum", Outcome.DEFERRED),
+        ("train/Adam/m/a", Outcome.DEFERRED),
+        ("", Outcome.DEFERRED),
+        ("sgd/a_momentum", Outcome.WRONG_VALUE),
+    ],
+)
+def test_what_an_optimizer_without_a_step_takes_later_is_suspected_where_another_one_saved_it(name, outcome):
+    # given: Keras 3 keeps an optimizer's values in a list
+    saved = describe({"optimizer": {"_variables": {"0": Variable("n"), "2": Variable(name)}}})
+    live = describe({"optimizer": {"_variables": {"0": Variable("n")}}})
+    traits = {1: Traits(is_unbuilt=True, is_optimizer=True, name="adam"), 2: Traits(is_unbuilt=True)}
+
+    # then
+    assert outcomes(saved, replace(live, traits=traits))["optimizer/_variables/2"] is outcome
+
+
+def test_a_list_of_layers_that_are_not_built_is_as_long_as_it_is():
+    # given
+    saved = describe({"net": {"blocks": {str(n): {"kernel": Variable(f"k{n}")} for n in range(3)}}})
+    live = describe({"net": {"blocks": {str(n): {} for n in range(2)}}})
+    unbuilt = {number: Traits(is_unbuilt=True) for number in range(len(live.graph.nodes))}
+
+    # when
+    found = {one.key: one for one in explain(saved, replace(live, traits=unbuilt)).predictions}
+
+    # then
+    assert {key: one.outcome for key, one in found.items()} == {
+        "net/blocks/0/kernel": Outcome.DEFERRED,
+        "net/blocks/1/kernel": Outcome.DEFERRED,
+        "net/blocks/2/kernel": Outcome.DROPPED,
+    }
+    assert found["net/blocks/2/kernel"].reason == "`net/blocks` was saved with 3 elements, the program builds 2"
+
+
 def test_what_keras_builds_while_it_traces_another_ones_call_misses_its_value():
     # given
     saved = describe({"model": {"first": {"kernel": Variable("k")}}})
