@@ -341,3 +341,27 @@ def test_a_checkpoint_of_an_older_tensorflow_is_explained_to_a_newer_one(
     layer = scenarios["a_layer"]["predictions"]
     if restorer == "2.21":
         assert layer[0]["reason"].endswith("(Keras 2 calls it `kernel`, Keras 3 `_kernel`)")
+
+
+@pytest.mark.breadth
+def test_in_a_gang_another_worker_than_the_chief_is_told_what_it_gets_and_no_collective_is_started_for_it(
+    each_tensorflow: Any, tmp_path: Path
+) -> None:
+    # when: worker 1 alone explains, and both restore
+    environment = {**os.environ, "PYTHONPATH": str(CLONE), "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [each_tensorflow.python, str(SCRIPT.with_name("restore_in_a_gang.py")), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    worker = json.loads((tmp_path / "1.json").read_text())
+
+    # then
+    assert worker["before"] == {"mirrored": [1.0] * 4, "total": 10.0, "own": 101.0}
+    assert worker["after"] == {"mirrored": [1.0] * 4, "total": 5.0, "own": 100.0}
+    predictions = worker["predictions"]
+    assert {key: outcome for key, (outcome, _) in predictions.items()} == {
+        "mirrored": "restored",
+        "total": "restored",
+        "own": "taken_from_chief",
+        "save_counter": "taken_from_chief",
+    }
+    assert predictions["total"][1] == "saved as the sum over all replicas, restored on each as saved / 2"
