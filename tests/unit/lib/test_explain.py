@@ -277,6 +277,25 @@ def test_a_swap_is_suspected_by_names_and_certain_by_values():
     assert by_value[0].reason == "two values change places: the value saved here is the one that `l/1` holds now"
 
 
+def test_a_shift_by_values_is_only_suspected_where_every_name_is_in_order():
+    # given: the last three states are kept, and the program goes back by one
+    saved, live = (
+        describe({str(place): Variable(f"step{place}", tensor(crc=newest - place)) for place in range(3)})
+        for newest in (7, 8)
+    )
+
+    # when
+    found = {one.key: one for one in explain(saved, live).predictions}
+
+    # then
+    assert {key: (one.outcome, one.is_suspected) for key, one in found.items()} == {
+        "0": (Outcome.WRONG_VALUE, True),
+        "1": (Outcome.WRONG_VALUE, True),
+        "2": (Outcome.RESTORED, False),
+    }
+    assert found["0"].reason.endswith("is the one that `1` holds now, though both are called `step0`")
+
+
 def test_equal_values_outweigh_names():
     assert {one.outcome for one in swapped("a", "b", (1, 2, 1, 2))} == {Outcome.RESTORED}
 
