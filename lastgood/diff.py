@@ -10,8 +10,8 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from lastgood.bundle.dtypes import is_opaque
 from lastgood.checkpoint import Checkpoint, TensorInfo
 from lastgood.checksum import crc32c
-from lastgood.deltas import USUAL, Delta, Tolerance, compare_elements, compare_numbers
-from lastgood.moves import Moves, Print, find_moves
+from lastgood.difference.deltas import USUAL, Delta, Tolerance, compare_elements, compare_numbers
+from lastgood.difference.moves import Moves, Print, find_moves
 
 #: A value of one element may be equal to another one's by chance.
 _TELLING_ELEMENTS = 2
@@ -56,6 +56,11 @@ class Diff:
     def is_empty(self) -> bool:
         """Nothing differs, or nothing beyond the tolerance."""
         return not (self.gone or self.new or self.retyped or self.changed)
+
+    @property
+    def compared(self) -> int:
+        """How many keys were looked at."""
+        return self.same + sum(map(len, (self.gone, self.new, self.retyped, self.changed, self.close)))
 
 
 def diff_checkpoints(

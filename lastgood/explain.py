@@ -8,23 +8,29 @@ with the variables that no object leads to and with notes. Refuses to call a che
 from collections import Counter
 from typing import List, Tuple
 
-from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_of
+from lastgood.explanation.by_name import judge_by_name
+from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_in_words
 from lastgood.explanation.loose import judge_loose
 from lastgood.explanation.predictions import Explanation, Outcome, Prediction, worst_first
 from lastgood.explanation.sides import Sides
 from lastgood.explanation.taken import judge_taken
 
-__all__ = ["Explanation", "Outcome", "Prediction", "explain", "explain_nothing", "failed"]
+__all__ = ["Explanation", "Outcome", "Prediction", "explain", "explain_file_name", "explain_nothing", "failed"]
 
 #: Names that a note gives.
 _NAMED = 3
+
+_BY_NAMES = (
+    "the checkpoint has no object graph: it was written by names, by a `tf.compat.v1.train.Saver`, and restore() goes "
+    "by the names of variables alone; the next save is number 1"
+)
 
 
 def explain(saved: Description, target: Description) -> Explanation:
     """What restoring the one into the other would do."""
     if not saved.graph.nodes:
-        reason = "the checkpoint has no object graph: it was written by names, by a `tf.compat.v1.train.Saver`"
-        return failed("", reason, "restore it once with that Saver, and save it with tf.train.Checkpoint")
+        by_name = judge_by_name(saved, target) + [_outside(one) for one in target.outsiders]
+        return Explanation(worst_first(by_name), (_BY_NAMES,))
     sides = Sides(saved, target)
     predictions = judge_taken(sides) + judge_loose(sides) + [_outside(one) for one in target.outsiders]
     return Explanation(worst_first(predictions), _notes(sides))
@@ -32,9 +38,26 @@ def explain(saved: Description, target: Description) -> Explanation:
 
 def explain_nothing(target: Description) -> Explanation:
     """What `restore(None)` does: nothing, as after a `latest_checkpoint` that found nothing."""
-    paths = paths_of(target.graph)
     reason = "restore(None) restores nothing: `latest_checkpoint` found no checkpoint"
     fix = "look with `lastgood latest DIR` why there is none before training starts afresh"
+    note = (
+        "save_counter starts again at 0, so the next save is number 1, and a CheckpointManager in the same directory "
+        "rotates the older checkpoints away"
+    )
+    return Explanation(_all_left(target, reason, fix), (note,))
+
+
+def explain_file_name(path: str, prefix: str, target: Description) -> Explanation:
+    """What restoring the index file of a checkpoint does, and not its prefix: nothing, and in silence."""
+    reason = (
+        "restore() takes `{}` for a checkpoint by names, of TensorFlow 1, that holds no value: nothing is restored, "
+        "and nothing raised"
+    ).format(path)
+    return Explanation(_all_left(target, reason, "restore `{}`".format(prefix)))
+
+
+def _all_left(target: Description, reason: str, fix: str) -> Tuple[Prediction, ...]:
+    paths = paths_in_words(target.graph)
     predictions = [
         Prediction(
             label_of(attribute.checkpoint_key),
@@ -48,11 +71,7 @@ def explain_nothing(target: Description) -> Explanation:
         for attribute in node.attributes
         if not attribute.checkpoint_key.startswith((SAVE_COUNTER + ATTRIBUTES).encode())
     ]
-    note = (
-        "save_counter starts again at 0, so the next save is number 1, and a CheckpointManager in the same directory "
-        "rotates the older checkpoints away"
-    )
-    return Explanation(worst_first(predictions + [_outside(one) for one in target.outsiders]), (note,))
+    return worst_first(predictions + [_outside(one) for one in target.outsiders])
 
 
 def failed(prefix: str, reason: str, fix: str = "") -> Explanation:

@@ -10,12 +10,13 @@ with TensorFlow 2.4 to 2.21, by what those have in common or by what either has.
 """
 
 import gc
+import os
 from dataclasses import replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from lastgood import checksum
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
-from lastgood.explain import Explanation, explain_nothing
+from lastgood.explain import Explanation, explain_file_name, explain_nothing, failed
 from lastgood.explain import explain as explain_descriptions
 from lastgood.explanation.described import (
     ATTRIBUTES,
@@ -31,7 +32,9 @@ from lastgood.explanation.described import (
 )
 from lastgood.explanation.displacement import without_numbers
 from lastgood.explanation.live import (
+    held_in_containers,
     is_built_by_tracing,
+    is_built_layer,
     is_keras,
     is_keras_3,
     is_optimizer,
@@ -44,6 +47,7 @@ from lastgood.explanation.live import (
     slots_of,
     unwrapped,
     weights_of,
+    where_contained,
     where_held,
 )
 from lastgood.explanation.saved_side import describe_saved
@@ -56,18 +60,32 @@ _NO_NAMES = ("", "Variable")
 _SMALL_BYTES = 1 << 16
 
 
-def explain(checkpoint_object: Any, prefix: Optional[str], *, values: bool = True) -> Explanation:
+_PLAIN = "append to lists and add to dicts, and do neither replace nor insert; keys of dicts are strings"
+
+#: What the name of a checkpoint's index ends in.
+_INDEX = ".index"
+
+Prefix = Union[str, bytes, "os.PathLike[str]"]
+
+
+def explain(checkpoint_object: Any, prefix: Optional[Prefix], *, values: bool = True) -> Explanation:
     """What `checkpoint_object.restore(prefix)` would do.
 
     checkpoint_object: a `tf.train.Checkpoint`, a `CheckpointManager`, or any other object that can be saved.
     prefix: as `restore` would be given; None is what `latest_checkpoint` returns where it finds nothing.
     values: compare the values that variables have now with those that were saved, which proves swaps.
-    Raises BundleError where the files cannot be read.
+    Raises BundleError where the files cannot be read, and TypeError for what is no object that can be saved.
     """
-    target = describe(checkpoint_object, values=values)
+    try:
+        target = describe(checkpoint_object, values=values)
+    except _RefusedError as error:
+        return failed("", "restore() raises ValueError: {}".format(error), _PLAIN)
     if prefix is None:
         return explain_nothing(target)
-    saved = describe_saved(prefix)
+    path = os.fsdecode(prefix)
+    if path.endswith(_INDEX) and os.path.isfile(path) and not os.path.exists(path + _INDEX):
+        return explain_file_name(path, path[: -len(_INDEX)], target)
+    saved = describe_saved(path)
     return saved if isinstance(saved, Explanation) else explain_descriptions(saved, target)
 
 
@@ -78,12 +96,18 @@ def describe(checkpoint_object: Any, *, values: bool = False) -> Description:
     owner = getattr(checkpoint_object, "checkpoint", None)
     if type(checkpoint_object).__name__ == "CheckpointManager" and owner is not None:
         checkpoint_object = owner
+    if not isinstance(checkpoint_object, _trackable(tf)):
+        raise TypeError("expected a tf.train.Checkpoint, found {!r}".format(checkpoint_object))
     return _Describer(tf, checkpoint_object, values).run()
 
 
 def unsaved(checkpoint_object: Any) -> Tuple[Outsider, ...]:
     """The variables of its layers that `checkpoint_object.save()` would leave out, and where they are held."""
     return tuple(outsider for outsider in describe(checkpoint_object).outsiders if outsider.is_inside)
+
+
+class _RefusedError(ValueError):
+    """From 2.10 on, TensorFlow does not tell what such an object leads to, neither to a save nor to a restore."""
 
 
 class _Describer:
@@ -133,13 +157,21 @@ class _Describer:
         return self._numbers[id(live)]
 
     def _walk(self) -> None:
-        list_children = getattr(self._view, "list_children", None) or self._view.list_dependencies
         self._number(self._view.root)
         done = 0
         while done < len(self._objects):
-            children = [(child.name, child.ref) for child in list_children(self._objects[done])]
+            children = self._children_of(self._objects[done])
             self._children[done] = tuple((name, self._number(live)) for name, live in children)
             done += 1
+
+    def _children_of(self, live: Any) -> Sequence[Tuple[str, Any]]:
+        list_children = getattr(self._view, "list_children", None) or self._view.list_dependencies
+        try:
+            return [(child.name, child.ref) for child in list_children(live)]
+        except ValueError as error:  # a list that was changed in its middle
+            if self._rules.by_attribute:  # only a save refuses it
+                return [(child.name, child.ref) for child in live._unconditional_checkpoint_dependencies]
+            raise _RefusedError(" ".join(str(error).split())) from error
 
     def _find_slots(self) -> Mapping[int, List[SlotVariable]]:
         found: Dict[int, List[SlotVariable]] = {}
@@ -174,7 +206,9 @@ class _Describer:
         if variables:
             is_nameless = self._rules.slots_at_once and len(variables) > 1  # TensorFlow 2.4 saves no name for it
             name = "" if is_nameless else str(getattr(live, "_shared_name", "") or "")
-            return (self._attribute(VARIABLE_VALUE, name, path, self._tensor(live, variables)),)
+            return (
+                self._attribute(VARIABLE_VALUE, name, path, self._tensor(live, variables, is_compared=self._values)),
+            )
         return tuple(self._attribute(name, "", path, None) for name in other_values(live))
 
     def _attribute(self, name: str, full_name: str, path: str, tensor: Optional[Tensor]) -> Attribute:
@@ -183,14 +217,14 @@ class _Describer:
             self._tensors[key] = tensor
         return Attribute(name, full_name, key)
 
-    def _tensor(self, live: Any, variables: Sequence[Any]) -> Tensor:
+    def _tensor(self, live: Any, variables: Sequence[Any], *, is_compared: bool) -> Tensor:
         first = variables[0]
         kind = kind_of(live)
         strategy = getattr(unwrapped(live), "distribute_strategy", None)
         self._strategy = strategy if strategy is not None else self._strategy
         shape = first.shape
         sizes = None if shape.rank is None else tuple(-1 if size is None else int(size) for size in shape.as_list())
-        is_compared = self._values and kind in (Kind.MIRRORED, Kind.PER_WORKER)
+        is_compared = is_compared and kind in (Kind.MIRRORED, Kind.PER_WORKER)
         return Tensor(first.dtype.base_dtype.name, sizes, self._checksum(first) if is_compared else None, kind)
 
     def _checksum(self, variable: Any) -> Optional[int]:
@@ -217,9 +251,12 @@ class _Describer:
             traits[number] = Traits(
                 class_name=type(live).__name__,
                 slots=slots_of(live),
-                is_unbuilt=number in unbuilt or is_unbuilt_layer(live) or (not owns_slots and number not in filled),
+                is_unbuilt=number in unbuilt
+                or is_unbuilt_layer(live)
+                or (number not in filled and not owns_slots and not is_built_layer(live)),
                 is_optimizer=owns_slots,
                 is_layer=is_keras(live, ("Layer",)),
+                name=str(getattr(live, "_name", "") or getattr(live, "name", "")) if owns_slots else "",
                 traced_by=traced_by.get(number),
             )
         return traits
@@ -255,14 +292,33 @@ class _Describer:
 
     def _unsaved_weights(self, reached: Set[int], paths: Mapping[int, str]) -> Iterator[Tuple[Any, str, str]]:
         """Weights of layers that are restored, which TensorFlow does not find, each with where it is held."""
-        seen: Set[int] = set(self._yet_to_be_tracked())
+        seen: Set[int] = {*reached, *self._yet_to_be_tracked()}
         owners = [(number, live) for number, live in enumerate(self._objects) if is_keras(live, ("Layer",))]
         for number, layer in reversed(owners):  # the innermost owner names it best
             for weight in weights_of(layer):
-                if id(weight) in seen or id(weight) in reached or id(unwrapped(weight)) in reached:
-                    continue
-                seen.add(id(weight))
-                yield (weight, *where_held(layer, weight, paths.get(number, "")))
+                if id(weight) not in seen and id(unwrapped(weight)) not in seen:
+                    seen.update((id(weight), id(unwrapped(weight))))
+                    yield (weight, *where_held(layer, weight, paths.get(number, "")))
+        for number, layer in reversed(owners):
+            for held in held_in_containers(layer) if is_keras_3(layer) else ():
+                for variable, trail in self._variables_below(held.value):
+                    if id(variable) not in seen and id(unwrapped(variable)) not in seen:
+                        seen.update((id(variable), id(unwrapped(variable))))
+                        yield (variable, *where_contained(layer, held, trail, paths.get(number, "")))
+
+    def _variables_below(self, top: Any) -> Iterator[Tuple[Any, Sequence[str]]]:
+        """What a save of `top` would hold, each with the way to it."""
+        if not isinstance(top, _trackable(self._tf)):
+            return
+        trails: Dict[int, Tuple[str, ...]] = {id(top): ()}
+        queue = [top]
+        for live in queue:
+            if local_replicas(live):
+                yield live, trails[id(live)]
+            for name, child in self._children_of(live):
+                if id(child) not in trails:
+                    trails[id(child)] = (*trails[id(live)], name)
+                    queue.append(child)
 
     def _yet_to_be_tracked(self) -> Iterator[int]:
         """Weights of layers in a Sequential that is not built: Keras 3 shows them to TensorFlow when it is."""
@@ -271,7 +327,7 @@ class _Describer:
                 yield from (id(weight) for weight in weights_of(live))
 
     def _outside_tensor(self, live: Any) -> Tensor:
-        return replace(self._tensor(live, local_replicas(live) or (live,)), crc32c=None)
+        return self._tensor(live, local_replicas(live) or (live,), is_compared=False)
 
     def _twins(self, description: Description, reached: Set[int]) -> Iterator[Outsider]:
         """Variables of this process that nothing restores, each just like one that something restores."""
@@ -314,7 +370,7 @@ def _slot(optimizer: Any, variable: Any, name: str) -> Any:
 def _variables_alive(tf: Any) -> Tuple[List[Any], Set[int]]:
     """Every variable of this process, and the identities of those that are parts of others."""
     gc.collect()
-    trackable = tf.__internal__.tracking.Trackable if hasattr(tf, "__internal__") else _trackable()
+    trackable = _trackable(tf)
     is_candidate: Dict[type, bool] = {}
     found: List[Any] = []
     parts: Set[int] = set()
@@ -322,13 +378,15 @@ def _variables_alive(tf: Any) -> Tuple[List[Any], Set[int]]:
         kind = type(live)
         if kind not in is_candidate:
             is_candidate[kind] = issubclass(kind, trackable) and hasattr(kind, "assign")
-        if is_candidate[kind] and local_replicas(live):
+        if is_candidate[kind] and local_replicas(live) and not getattr(live, "_in_graph_mode", False):
             found.append(live)
             parts.update(id(one) for one in (unwrapped(live), *local_replicas(live)) if one is not live)
     return found, parts
 
 
-def _trackable() -> Any:
+def _trackable(tf: Any) -> Any:
+    if hasattr(tf, "__internal__"):
+        return tf.__internal__.tracking.Trackable
     from tensorflow.python.training.tracking.base import Trackable
 
     return Trackable

@@ -9,9 +9,10 @@ from lastgood.arguments import tolerance
 from lastgood.bundle.reader import label
 from lastgood.checkpoint import TensorInfo, open_checkpoint
 from lastgood.command import Command
-from lastgood.deltas import USUAL, Delta, Tolerance
 from lastgood.diff import Diff, diff_checkpoints
-from lastgood.moves import Evidence, Move, Shift, Swap
+from lastgood.difference.deltas import USUAL, Delta, Tolerance
+from lastgood.difference.moves import Evidence, Move, Shift, Swap
+from lastgood.errors import LastgoodError
 from lastgood.streams import say
 from lastgood.wording import printable
 
@@ -24,7 +25,7 @@ _BY = {Evidence.VALUE: "by its value", Evidence.NAME: "by its full_name"}
 def _configure(parser: ArgumentParser) -> None:
     parser.description = (
         "Compares two checkpoints key by key, and names what merely changed its place. "
-        "Exit status: 0 they hold the same, 1 they differ, 3 one of them cannot be read."
+        "Exit status: 0 they hold the same, 1 they differ, 3 one of them cannot be read, or nothing matches --key."
     )
     parser.add_argument("before", metavar="A", help="a checkpoint, such as ckpts/ckpt-3")
     parser.add_argument("after", metavar="B", help="the one to compare it with")
@@ -43,6 +44,8 @@ def _run(arguments: Namespace) -> int:
     allclose = Tolerance(arguments.rtol, arguments.atol) if arguments.allclose else None
     with open_checkpoint(arguments.before) as before, open_checkpoint(arguments.after) as after:
         diff = diff_checkpoints(before, after, allclose=allclose, wanted=_filter(arguments.key))
+    if arguments.key is not None and not diff.compared:
+        raise LastgoodError("no tensor of either checkpoint matches {!r}: nothing was compared".format(arguments.key))
     if arguments.json:
         say(json.dumps(diff_to_json(diff, arguments.before, arguments.after), indent=2, allow_nan=False))
     else:

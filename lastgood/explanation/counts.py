@@ -6,11 +6,14 @@ Lists and models of layers are kept as numbered children (`0`, `layer-3`). Decid
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Sequence
 
-from lastgood.explanation.described import Description
+from lastgood.explanation.described import Description, with_values_below
 from lastgood.explanation.matching import Matching
 
 #: What TensorFlow's own numbered children are.
 _WHAT = {"layer-": "layers", "layer_with_weights-": "layers with weights"}
+
+#: What Keras 3's lists of them are, by the attribute that holds the list.
+_WHAT_IN = {"_operations": "layers and inputs", "_layers": "layers", "layers": "layers"}
 
 #: A child that has one of these is a layer.
 _OF_LAYERS = frozenset(
@@ -44,8 +47,12 @@ class CountDifference:
 def find_count_differences(
     saved: Description, target: Description, matching: Matching, paths: Mapping[int, str]
 ) -> Sequence[CountDifference]:
-    """Every difference, in the order of the program's paths. Objects that are still to be built may yet get more."""
+    """Every difference, in the order of the program's paths. Objects that are still to be built may yet get more.
+
+    But for those that hold no value at all, and children: the layers of a list are there before they are built.
+    """
     found: List[CountDifference] = []
+    filled = with_values_below(target.graph.nodes)
     for number, live in matching.bound.items():
         if live is None:
             continue
@@ -53,10 +60,11 @@ def find_count_differences(
         before, now = _numbered(saved, number), _numbered(target, live)
         for stem in sorted(set(before) | set(now)):
             old, new = before.get(stem, ()), now.get(stem, ())
-            if len(old) != len(new) and (not is_unbuilt or len(new) > len(old) > 0):
+            is_there = len(new) > len(old) > 0 or (live not in filled and old and new)
+            if len(old) != len(new) and (not is_unbuilt or is_there):
                 are_layers = _are_layers(saved, old) and _are_layers(target, new)
-                what = _what(stem, are_layers)
-                found.append(CountDifference(live, paths.get(live, ""), stem, what, len(old), len(new)))
+                path = paths.get(live, "")
+                found.append(CountDifference(live, path, stem, _what(path, stem, are_layers), len(old), len(new)))
     return sorted(found, key=lambda one: (one.path, one.stem))
 
 
@@ -75,9 +83,12 @@ def _numbered(side: Description, number: int) -> Mapping[str, Sequence[int]]:
     return found
 
 
-def _what(stem: str, are_layers: bool) -> str:
+def _what(path: str, stem: str, are_layers: bool) -> str:
     if stem in _WHAT:
         return _WHAT[stem]
+    holder = path.rpartition("/")[2]
+    if not stem and holder in _WHAT_IN:
+        return _WHAT_IN[holder]
     if are_layers:
         return "layers"
     return "elements" if not stem else "`{}`s".format(stem)

@@ -26,6 +26,11 @@ NEVER_RESTORED = ("OBJECT_CONFIG_JSON",)
 #: An optimizer of Keras 2.11 and later has a list of all its variables: until then its counter and its learning rate.
 _BEFORE_THE_FIRST_STEP = 2
 
+#: Objects lie less deep. Where they do not, putting all paths together takes time with the square of the depth.
+_MOST_STEPS = 100
+
+_LEFT_OUT = "…/"
+
 _SLOT_FOLDER = "/.OPTIMIZER_SLOT/"
 
 
@@ -78,6 +83,7 @@ class Traits:
 
     is_unbuilt: variables may still be created in it, and would take their values then.
     is_optimizer, is_layer: for the words in which it is spoken of. class_name: "" where unknown.
+    name: of an optimizer what it calls its variables after; "" where unknown.
     traced_by: the layer whose first call Keras 3 traces to build this one; a variable that is born in such a trace has
         no value yet, and misses the one that a restore kept for it.
     """
@@ -87,6 +93,7 @@ class Traits:
     is_unbuilt: bool = False
     is_optimizer: bool = False
     is_layer: bool = False
+    name: str = ""
     traced_by: Optional[int] = None
 
 
@@ -208,8 +215,14 @@ class Paths(Mapping[int, str]):
     Kept as steps, and put together when one is asked for: the paths of a deep graph are longer than the graph.
     """
 
-    def __init__(self, graph: ObjectGraph, last: AbstractSet[int] = frozenset()) -> None:
-        """last: nodes whose children are visited after all others, so that a path through them is the last resort."""
+    def __init__(
+        self, graph: ObjectGraph, last: AbstractSet[int] = frozenset(), most_steps: Optional[int] = None
+    ) -> None:
+        """last: nodes whose children are visited after all others, so that a path through them is the last resort.
+
+        most_steps: of longer paths only the end is given, behind `…/`. None for whole paths, as keys need them.
+        """
+        self._most_steps = most_steps
         self._steps: Dict[int, Tuple[int, str]] = {0: (-1, "")} if graph.nodes else {}
         self._slots: Dict[int, Tuple[int, int, str]] = {}
         queue: Deque[int] = deque(self._steps)
@@ -230,7 +243,9 @@ class Paths(Mapping[int, str]):
         if number in self._slots:
             variable, optimizer, name = self._slots[number]
             return self[variable] + _SLOT_FOLDER + self[optimizer] + "/" + escaped(name)
-        return "/".join(escaped(self._steps[one][1]) for one in self._lineage(number)[1:])
+        lineage = self._lineage(number)
+        start = "" if lineage[0] == 0 else _LEFT_OUT
+        return start + "/".join(escaped(self._steps[one][1]) for one in lineage[1:])
 
     def __iter__(self) -> Iterator[int]:
         yield from self._steps
@@ -247,7 +262,7 @@ class Paths(Mapping[int, str]):
         return self._steps[number] if number > 0 and number in self._steps else None
 
     def above(self, number: int) -> Sequence[int]:
-        """The objects that its path leads through, from the root on."""
+        """The objects that its path leads through, as far as it is given, from the root on."""
         return self._lineage(number)[:-1] if number in self._steps else ()
 
     def below(self, tops: AbstractSet[int]) -> AbstractSet[int]:
@@ -261,7 +276,7 @@ class Paths(Mapping[int, str]):
 
     def _lineage(self, number: int) -> List[int]:
         found = [number]
-        while found[-1]:
+        while found[-1] and (self._most_steps is None or len(found) <= self._most_steps):
             found.append(self._steps[found[-1]][0])
         return found[::-1]
 
@@ -269,6 +284,11 @@ class Paths(Mapping[int, str]):
 def paths_of(graph: ObjectGraph) -> Paths:
     """Each node's shortest path from the root."""
     return Paths(graph)
+
+
+def paths_in_words(graph: ObjectGraph, last: AbstractSet[int] = frozenset()) -> Paths:
+    """The same as people read them: of very long ones only the end."""
+    return Paths(graph, last, _MOST_STEPS)
 
 
 def escaped(name: str) -> str:

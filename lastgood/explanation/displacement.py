@@ -1,14 +1,18 @@
 """Values that would come into the wrong variable: swapped, shifted along a list, or moved elsewhere.
 
 TensorFlow matches by position and attribute. What a position held is recognised here by two other things: the name that
-the variable had when it was saved, and the checksum of its value. Equal values prove it; names alone make it suspected.
+the variable had when it was saved, and the checksum of its value. Equal values prove it; names alone make it suspected,
+and so do equal values where the names say that all is in order.
 Names that are not unique prove nothing, and neither do numbers that Keras gives out (`dense_1`): the same layers built
 once more are numbered on, so such names count only where their order changed, or where some of them are left over.
+
+`lastgood.difference.moves` tells what changed its place between two finished states, by key; it has all values, and no
+pairs to judge. Here it is known which variable takes which value, and values are missing where nothing is built yet.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from lastgood.explanation.described import Tensor
 
@@ -63,7 +67,15 @@ def find_displaced(
     for number in _follows_its_variable(pairs, by_name):
         del by_name[number]
     is_called_alike = [saved_names[number] == live_names[number] for number in range(len(pairs))]
-    return {**by_name, **_by_value(pairs, saved, live, is_called_alike)}
+    where_saved, where_live = _unique(saved_names), _unique(live_names)
+    in_order = {
+        number
+        for number in range(len(pairs))
+        if is_called_alike[number]
+        and where_saved.get(saved_names[number]) == number
+        and where_live.get(live_names[number]) == number
+    }
+    return {**by_name, **_by_value(pairs, saved, live, is_called_alike, in_order)}
 
 
 def _have_equal_values(pair: Pair) -> bool:
@@ -72,8 +84,13 @@ def _have_equal_values(pair: Pair) -> bool:
 
 
 def _by_value(
-    pairs: Sequence[Pair], saved: Sequence[Holder], live: Sequence[Holder], is_called_alike: Sequence[bool]
+    pairs: Sequence[Pair],
+    saved: Sequence[Holder],
+    live: Sequence[Holder],
+    is_called_alike: Sequence[bool],
+    in_order: AbstractSet[int],
 ) -> Dict[int, Displacement]:
+    """in_order: pairs whose names are alike and like no others. A history of snapshots looks like a shift by values."""
     where_saved, where_live = _unique(map(_value_of, saved)), _unique(map(_value_of, live))
     goes_to: Dict[int, int] = {}
     for number, holder in enumerate(saved):
@@ -91,7 +108,9 @@ def _by_value(
         evidence = "the value saved here is the one that `{}` holds now".format(live[elsewhere].label)
         is_swap = elsewhere < len(pairs) and goes_to.get(elsewhere) == number
         how = SWAPPED if is_swap else _how(pair.live.label, live[elsewhere].label)
-        found[number] = Displacement(how, evidence, is_certain=True)
+        if number in in_order:
+            evidence += ", though both are called `{}`".format(pair.live.name)
+        found[number] = Displacement(how, evidence, is_certain=number not in in_order)
     return found
 
 

@@ -4,7 +4,7 @@ Imports neither, and knows objects by what TensorFlow 2.4 to 2.21 have in common
 nothing.
 """
 
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from lastgood.explanation.described import Slots
 from lastgood.manifest import Kind
@@ -63,10 +63,12 @@ def other_values(live: Any) -> Sequence[str]:
     legacy = getattr(live, "_LEGACY_SAVEABLE_NAME", None)
     if isinstance(legacy, str):
         return (legacy,)
-    if _overrides(live, "_serialize_to_tensors"):
-        return tuple(live._serialize_to_tensors())
-    if _overrides(live, "_gather_saveables_for_checkpoint"):
-        return tuple(live._gather_saveables_for_checkpoint())
+    for method in ("_serialize_to_tensors", "_gather_saveables_for_checkpoint"):
+        if _overrides(live, method):
+            try:
+                return tuple(getattr(live, method)())
+            except NotImplementedError:  # it only hands on to another object, such as a LossScaleOptimizer of Keras 2
+                continue
     return ()
 
 
@@ -113,6 +115,11 @@ def is_unbuilt_layer(live: Any) -> bool:
     return is_keras(live, ("Layer",)) and not is_keras(live, ("Model",)) and getattr(live, "built", True) is False
 
 
+def is_built_layer(live: Any) -> bool:
+    """Whether a layer is built: one without variables, such as a Dropout, will not make any then."""
+    return is_keras(live, ("Layer",)) and getattr(live, "built", False) is True
+
+
 def is_built_by_tracing(live: Any) -> bool:
     """Whether a layer of Keras 3 has no `build` of its own, and layers that are not built."""
     if not (is_keras_3(live) and is_keras(live, ("Layer",))) or live.built:
@@ -136,14 +143,65 @@ def where_held(layer: Any, weight: Any, path: str) -> Tuple[str, str]:
         kind = "dict" if isinstance(value, dict) else "list" if isinstance(value, (list, set)) else ""
         trail = _trail(value, weight) if kind else None
         if trail is not None:
-            owner = "`{}`".format(path) if path else "the root"
-            return "/".join([path or layer.name, name, *trail]), "held in the {} `{}` of {}".format(kind, name, owner)
+            return "/".join([path or layer.name, name, *trail]), _in_words(kind, name, path)
     own = str(weight.name).rpartition("/")[2].partition(":")[0]
     return "/".join([path or layer.name, own]), "held where no attribute of `{}` leads to it".format(path or layer.name)
 
 
-#: Where Keras itself keeps lists of what is tracked by other ways.
-_INTERNAL = ("_self_", "_layers", "_metrics", "_tracker", "_trainable_variables", "_non_trainable", "_tracked")
+class Held(NamedTuple):
+    """Something in a list or dict of a layer. trail: the attribute's name, and the way from there."""
+
+    kind: str
+    trail: Sequence[str]
+    value: Any
+
+
+def held_in_containers(layer: Any) -> Iterator[Held]:
+    """What is held in the lists and dicts that are attributes of a layer, and in those within."""
+    for name, value in vars(layer).items():
+        if not name.startswith(_INTERNAL) and isinstance(value, (dict, list, set)):
+            yield from _held("dict" if isinstance(value, dict) else "list", [name], value)
+
+
+def _held(kind: str, trail: List[str], value: Any) -> Iterator[Held]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, one in inner:
+        if isinstance(one, (dict, list, set, tuple)):
+            if len(trail) < _DEPTH:
+                yield from _held(kind, [*trail, str(name)], one)
+        elif type(one).__name__ != "SeedGenerator":  # is never saved, wherever it is held
+            yield Held(kind, [*trail, str(name)], one)
+
+
+def where_contained(layer: Any, held: Held, trail: Sequence[str], path: str) -> Tuple[str, str]:
+    """What `where_held` says of a weight, of a variable that is reached from something in a list or dict."""
+    return "/".join([path or layer.name, *held.trail, *trail]), _in_words(held.kind, held.trail[0], path)
+
+
+def _in_words(kind: str, attribute: str, path: str) -> str:
+    return "held in the {} `{}` of {}".format(kind, attribute, "`{}`".format(path) if path else "the root")
+
+
+#: Where Keras itself keeps lists of what is tracked by other ways, or of what is no state of a model.
+_INTERNAL = (
+    "_self_",
+    "_layers",
+    "_operations",
+    "_nodes",
+    "_inbound_nodes",
+    "_outbound_nodes",
+    "_metrics",
+    "_losses",
+    "_loss_ids",
+    "_seed_generators",
+    "_tracker",
+    "_trainable_variables",
+    "_non_trainable",
+    "_tracked",
+)
+
+#: How deep is looked into lists and dicts within each other.
+_DEPTH = 5
 
 
 def _trail(value: Any, weight: Any, depth: int = 0) -> Optional[List[str]]:
@@ -157,7 +215,7 @@ def _trail(value: Any, weight: Any, depth: int = 0) -> Optional[List[str]]:
         steps = enumerate(value)
     elif is_keras(value, ("Layer",)) and any(one is weight for one in weights_of(value)):
         return [str(weight.name).rpartition("/")[2].partition(":")[0]]
-    for name, inner in steps if depth < 4 else ():
+    for name, inner in steps if depth < _DEPTH - 1 else ():
         trail = _trail(inner, weight, depth + 1)
         if trail is not None:
             return [str(name), *trail]

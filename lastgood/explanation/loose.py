@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Dict, List, Mapping, Optional, Set, Tuple
 
+from lastgood.explanation.counts import CountDifference
 from lastgood.explanation.described import Slots, Tensor, label_of
 from lastgood.explanation.matching import LostSlot
 from lastgood.explanation.predictions import RESAVE, SAME_OPTIMIZER, TRACK, Outcome, Prediction
@@ -15,6 +16,8 @@ from lastgood.explanation.sides import UNKNOWN, Loose, Sides, Top
 
 #: Beside which object of the program, and how from there: where to look for the like of a loose value.
 _Spot = Tuple[int, int]
+
+_AS_MANY = "build as many as were saved, or restore with expect_partial() if the others are to go"
 
 _Shape = Optional[Tuple[int, ...]]
 
@@ -31,6 +34,7 @@ class _Judge:
     def __init__(self, sides: Sides) -> None:
         self._sides = sides
         self._saved_children: Dict[int, Mapping[str, int]] = {}
+        self._saved_names: Dict[int, Dict[int, List[str]]] = {}
         self._lost = {slot.saved: slot for slot in sides.matching.lost_slots}
 
     # ---------------------------------------------------------------------------------------------------------- dropped
@@ -50,11 +54,37 @@ class _Judge:
         traits = self._sides.target.traits_of(live)
         if traits.is_unbuilt and traits.traced_by is not None:
             return self._missed(label, parent, self._sides.place(traits.traced_by))
+        difference = self._count_of(live, top.child) if traits.is_unbuilt else None
+        if difference is not None:
+            return Prediction(label, Outcome.DROPPED, difference.sentence, _AS_MANY, is_suspected=True)
+        is_numbered = traits.is_unbuilt and top.child.isdigit()
+        other = self._sides.other_optimizer(live, loose.key) if is_numbered else ""
+        if other:
+            reason = "{}: what is made later takes such values by their numbers".format(other)
+            return Prediction(label, Outcome.WRONG_VALUE, reason, SAME_OPTIMIZER, is_suspected=True)
         if traits.is_unbuilt:
             reason = "{} is not built yet: what it makes later takes its value then, from the file as it is then"
             fix = "build it before the restore, or keep the file unchanged and in its place until then"
             return Prediction(label, Outcome.DEFERRED, reason.format(parent), fix)
         return self._without_counterpart(label, loose, top, live, parent)
+
+    def _count_of(self, live: int, child: str) -> Optional[CountDifference]:
+        """The difference in the number of those children that this one is among, by any of its names."""
+        owner = self._sides.saved_of.get(live)
+        if owner is None:
+            return None
+        if owner not in self._saved_names:
+            names = self._saved_names.setdefault(owner, {})
+            for name, number in self._sides.saved.graph.nodes[owner].children:
+                names.setdefault(number, []).append(name)
+        number = self._children_of_saved(owner).get(child, -1)
+        found = (self._sides.count_of(live, name) for name in self._saved_names[owner].get(number, ()))
+        return next((one for one in found if one is not None), None)
+
+    def _children_of_saved(self, owner: int) -> Mapping[str, int]:
+        if owner not in self._saved_children:
+            self._saved_children[owner] = self._sides.saved.children_of(owner)
+        return self._saved_children[owner]
 
     def _without_counterpart(self, label: str, loose: Loose, top: Top, live: int, parent: str) -> Prediction:
         twin = self._twin(loose, (live, top.rest), self._left_by_spot)
@@ -64,8 +94,7 @@ class _Judge:
             return Prediction(label, Outcome.DROPPED, reason, fix, is_suspected=True)
         difference = self._sides.count_of(live, top.child)
         if difference is not None:
-            fix = "build as many as were saved, or restore with expect_partial() if the others are to go"
-            return Prediction(label, Outcome.DROPPED, difference.sentence, fix)
+            return Prediction(label, Outcome.DROPPED, difference.sentence, _AS_MANY)
         reason = "{} has no `{}`, so the value goes nowhere".format(parent, top.child)
         return Prediction(label, Outcome.DROPPED, reason, TRACK)
 
@@ -148,9 +177,7 @@ class _Judge:
         owner = self._sides.saved_of.get(top.parent)
         if owner is None:
             return ""
-        if owner not in self._saved_children:
-            self._saved_children[owner] = self._sides.saved.children_of(owner)
-        saved = self._saved_children[owner].get(top.child)
+        saved = self._children_of_saved(owner).get(top.child)
         bound = self._sides.matching.bound.get(saved) if saved is not None else None
         return self._sides.paths.get(bound, "") if bound is not None else ""
 

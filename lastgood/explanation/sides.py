@@ -6,7 +6,7 @@ from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Optional, Seque
 
 from lastgood.bundle.graph import SlotVariable
 from lastgood.explanation.counts import CountDifference, find_count_differences, stem_of
-from lastgood.explanation.described import NEVER_RESTORED, Description, Paths, Tensor, label_of, paths_of
+from lastgood.explanation.described import NEVER_RESTORED, Description, Tensor, label_of, paths_in_words
 from lastgood.explanation.displacement import Holder
 from lastgood.explanation.matching import Matching, Meeting, match
 
@@ -52,7 +52,7 @@ class Sides:
     def __init__(self, saved: Description, target: Description) -> None:
         self.saved, self.target = saved, target
         self.matching: Matching = match(saved, target)
-        self.paths = paths_of(target.graph)
+        self.paths = paths_in_words(target.graph)
         self.names = saved.graph.full_names()
         self.live_names = target.graph.full_names()
         self.counts: Sequence[CountDifference] = find_count_differences(saved, target, self.matching, self.paths)
@@ -109,7 +109,7 @@ class Sides:
     @cached_property
     def _only_in_optimizers(self) -> AbstractSet[int]:
         optimizers = optimizers_of(self.target)
-        return Paths(self.target.graph, optimizers).below(optimizers)
+        return paths_in_words(self.target.graph, optimizers).below(optimizers)
 
     def place(self, live: int) -> str:
         """An object of the program in words."""
@@ -127,6 +127,17 @@ class Sides:
     @cached_property
     def _below_optimizers(self) -> AbstractSet[int]:
         return self.paths.below(optimizers_of(self.target))
+
+    def other_optimizer(self, live: int, key: bytes) -> str:
+        """Why a saved value is another optimizer's than this one (or the one with this list); "" where it is not."""
+        step = self.paths.step_to(live)
+        traits = [self.target.traits_of(one) for one in (live, *(step[:1] if step is not None else ()))]
+        own = next((one.name for one in traits if one.is_optimizer), "")
+        name = self.names.get(key, "")
+        other, slash, _ = name.partition("/")
+        if not (own and slash) or class_in(own) in map(class_in, name.split("/")):  # it may stand behind a scope
+            return ""
+        return "it was saved by the optimizer `{}` as `{}`, and here the optimizer is `{}`".format(other, name, own)
 
     @cached_property
     def saved_slots(self) -> Mapping[bytes, Tuple[int, str]]:
@@ -177,6 +188,12 @@ class Sides:
         return next((one for counts in found for one in counts.values()), None)
 
 
+def class_in(name: str) -> str:
+    """The class in an optimizer's name: lower case, without the number that Keras gave out."""
+    stem, _, number = name.rpartition("_")
+    return (stem if stem and number.isdigit() else name).lower().replace("_", "")
+
+
 def optimizers_of(side: Description) -> AbstractSet[int]:
     """The objects that are optimizers."""
     return {number for number, traits in side.traits.items() if traits.is_optimizer}
@@ -184,7 +201,7 @@ def optimizers_of(side: Description) -> AbstractSet[int]:
 
 def _homes(side: Description) -> Mapping[bytes, str]:
     """By key: a path that leads through an optimizer only where no other one does."""
-    paths = Paths(side.graph, optimizers_of(side))
+    paths = paths_in_words(side.graph, optimizers_of(side))
     nodes = enumerate(side.graph.nodes)
     return {one.checkpoint_key: paths.get(number, "") for number, node in nodes for one in node.attributes}
 

@@ -10,7 +10,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 from lastgood.explanation.described import Tensor, label_of
 from lastgood.explanation.displacement import MOVED, SHIFTED, SWAPPED, Displacement, Pair, find_displaced
 from lastgood.explanation.predictions import FIT, SAME_OPTIMIZER, SAME_ORDER, Outcome, Prediction
-from lastgood.explanation.sides import UNKNOWN, Assignment, Sides
+from lastgood.explanation.sides import UNKNOWN, Assignment, Sides, class_in
 from lastgood.manifest import Kind
 
 _HOW = {
@@ -158,6 +158,10 @@ def _judge_created(sides: Sides, one: Assignment) -> Prediction:
             name,
         )
         return _predict(sides, one, Outcome.DROPPED, reason, SAME_OPTIMIZER)
+    other = sides.other_optimizer(live, one.key) if live is not None else ""
+    if other:
+        reason = "{}: TensorFlow creates it, and nobody reads it".format(other)
+        return _predict(sides, one, Outcome.DROPPED, reason, SAME_OPTIMIZER, is_suspected=True)
     return _predict(sides, one, Outcome.RESTORED, "the optimizer creates this slot variable with the saved value")
 
 
@@ -168,19 +172,13 @@ def _other_optimizer(sides: Sides, one: Assignment, live: bytes) -> str:
     is_state = sides.target.tensors.get(live, UNKNOWN).elements > 1
     if not (is_state and mine[1] and other[1] and sides.is_below_optimizer(one.variable)):
         return ""
-    if _class_of(other[0]) != _class_of(mine[0]):
+    if class_in(other[0]) != class_in(mine[0]):
         return "it was saved by the optimizer `{}` as `{}`, and here it is `{}`".format(other[0], name, own)
     step = sides.paths.step_to(one.variable)
     difference = sides.count_of(*step) if step is not None else None
     if difference is not None and mine[2] != other[2]:
         return "{}; this value was `{}` there, and is `{}` here".format(difference.sentence, name, own)
     return ""
-
-
-def _class_of(name: str) -> str:
-    """The class in an optimizer's name: lower case, without the number that Keras gave out."""
-    stem, _, number = name.rpartition("_")
-    return (stem if stem and number.isdigit() else name).lower().replace("_", "")
 
 
 def _predict(

@@ -46,6 +46,8 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     "more_layers_than_saved": dict.fromkeys(ALL, bad(left_at_initial=2)),
     "more_layers_than_saved_and_not_built_yet": dict.fromkeys(ALL, GOOD),
     "fewer_layers_than_saved": dict.fromkeys(ALL, bad(dropped=2)),
+    "fewer_layers_than_saved_and_not_built_yet": dict.fromkeys(ALL, bad(dropped=2)),
+    "fewer_layers_of_a_sequential_not_built_yet": {"2.4": bad(dropped=2), "2.15": bad(dropped=2), "2.21": GOOD},
     "inserted_at_the_front_of_a_list": dict.fromkeys(ALL, bad(wrong_value=2, left_at_initial=1)),
     "renamed_attribute": dict.fromkeys(ALL, bad(left_at_initial=1, dropped=1)),
     "dtype_changed": dict.fromkeys(ALL, bad("InvalidArgumentError", error_=1, left_at_initial=2)),
@@ -61,6 +63,11 @@ EXPECTED: dict[str, dict[str, Expected]] = {
         "2.4": bad(left_at_initial=4, dropped=8),
         "2.15": bad(wrong_value=3, dropped=3),
         "2.21": bad(wrong_value=3, dropped=3),
+    },
+    "optimizer_of_another_class_not_built_yet": {
+        "2.4": bad(dropped=6),
+        "2.15": bad(wrong_value=6),
+        "2.21": bad(wrong_value=6),
     },
     "optimizer_left_out": {"2.4": bad(dropped=11), "2.15": bad(dropped=8), "2.21": bad(dropped=8)},
     "optimizer_not_saved": {
@@ -80,12 +87,23 @@ EXPECTED: dict[str, dict[str, Expected]] = {
     "a_copy_of_what_the_other_one_is_initialised_with": dict.fromkeys(ALL, GOOD),
     "variables_of_nobodys_naming_beside_it": dict.fromkeys(ALL, GOOD),
     "two_generators_that_were_made_in_the_other_order": dict.fromkeys(ALL, GOOD),
+    "variables_and_modules_in_containers_of_a_layer": {"2.4": GOOD, "2.15": GOOD, "2.21": bad(not_saved=3)},
+    "a_layer_without_variables_where_one_with_was": dict.fromkeys(ALL, bad(dropped=2)),
+    "an_optimizer_in_an_optimizer": dict.fromkeys(ALL, GOOD),
     "layers_in_a_list": {"2.4": GOOD, "2.15": GOOD, "2.21": bad(not_saved=4)},
     "layers_in_a_dict": {"2.4": GOOD, "2.15": GOOD, "2.21": bad(not_saved=4)},
     "layers_in_a_tuple": dict.fromkeys(ALL, GOOD),
     "a_new_object_is_built": dict.fromkeys(ALL, bad(left_at_initial=2)),
     "nothing_to_restore": dict.fromkeys(ALL, bad(left_at_initial=2)),
     "the_name_that_save_was_given": dict.fromkeys(ALL, bad("NotFoundError", error_=1)),
+    "the_file_of_its_index": dict.fromkeys(ALL, bad(left_at_initial=2)),
+    "saved_by_names_and_restored_by_objects": dict.fromkeys(ALL, bad(left_at_initial=2, dropped=1)),
+    "saved_by_names_with_another_shape": dict.fromkeys(
+        ALL, bad("ValueError", error_=1, half_restored=1, left_at_initial=1)
+    ),
+    "saved_by_names_with_another_type": dict.fromkeys(
+        ALL, bad("InvalidArgumentError", error_=1, half_restored=1, left_at_initial=1)
+    ),
     "a_root_and_something_attached": dict.fromkeys(ALL, GOOD),
     "written_and_not_saved": dict.fromkeys(ALL, GOOD),
     "a_table_and_an_iterator": dict.fromkeys(ALL, GOOD),
@@ -105,20 +123,67 @@ EXPECTED: dict[str, dict[str, Expected]] = {
 _HARMLESS = ("restored", "deferred", "taken_from_chief")
 
 
-def run(python: str, *arguments: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(CLONE), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [python, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=380
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+#: Of what an older version has exported: how it is explained to a newer one, by both.
+ACROSS = {
+    ("2.15", "2.21"): {  # Keras 2 read by Keras 3
+        "a_layer": bad(left_at_initial=1, dropped=1),
+        "an_optimizer": bad(wrong_value=1, left_at_initial=1, dropped=1),
+    },
+    ("2.4", "2.15"): {  # slot variables read by an optimizer without
+        "a_layer": GOOD,
+        "an_optimizer": bad("ValueError", error_=2, left_at_initial=6, dropped=5),
+    },
+    ("2.4", "2.21"): {  # slot variables read by Keras 3
+        "a_layer": bad(left_at_initial=1, dropped=1),
+        "an_optimizer": bad(left_at_initial=4, dropped=7),
+    },
+}
+
+
+class Processes:
+    """One process of each TensorFlow, which does all that there is; older ones first: newer ones read their files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._documents: dict[str, dict[str, Any]] = {}
+
+    def exported(self, version: str) -> Path:
+        return self._folder / version / "exported"
+
+    def document(self, version: str) -> dict[str, Any]:
+        if version not in self._documents:
+            older = [saver for saver, restorer in ACROSS if restorer == version and self._is_there(saver)]
+            for saver in older:
+                self.document(saver)
+            self._documents[version] = self._run(version, [str(self.exported(saver)) for saver in older])
+        return self._documents[version]
+
+    def _is_there(self, version: str) -> bool:
+        return Path(interpreter(version)).is_file()
+
+    def _run(self, version: str, exported: list[str]) -> dict[str, Any]:
+        (self._folder / version).mkdir()
+        command = [interpreter(version), str(SCRIPT), str(self._folder / version), *exported]
+        environment = {**os.environ, "PYTHONPATH": str(CLONE), "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=380)
+        assert done.returncode == 0, done.stderr[-3000:]
+        document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return document
+
+
+def interpreter(version: str) -> str:
+    return os.environ.get(f"LASTGOOD_TEST_TF_{version.replace('.', '_')}_PYTHON", "")
 
 
 @pytest.fixture(scope="module")
-def told(each_tensorflow: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Processes:
+    return Processes(tmp_path_factory.mktemp("restores"))
+
+
+@pytest.fixture
+def told(each_tensorflow: Any, processes: Processes) -> tuple[str, dict[str, Any]]:
     """All scenarios under one TensorFlow: its version, and what came of each."""
-    printed = run(each_tensorflow.python, str(tmp_path_factory.mktemp("restores")))
-    return each_tensorflow.version, json.loads(printed.splitlines()[-1])["scenarios"]
+    return each_tensorflow.version, processes.document(each_tensorflow.version)["scenarios"]
 
 
 def bad_outcomes(scenario: dict[str, Any]) -> dict[str, int]:
@@ -233,60 +298,70 @@ def test_a_model_with_more_layers_than_saved_is_told_of_before_it_is_built(told:
     assert any(note.startswith(expected) for note in scenario["notes"]) == (version != "2.21"), scenario["notes"]
 
 
-def interpreter(version: str) -> str:
-    variable = f"LASTGOOD_TEST_TF_{version.replace('.', '_')}_PYTHON"
-    found = os.environ.get(variable, "")
-    if not Path(found).is_file():
-        pytest.skip(f"expected {variable} to name a Python with TensorFlow {version}; `make test` sets it")
-    return found
+def test_a_list_that_tensorflow_refuses_to_look_into_is_an_error_where_restore_raises(
+    each_tensorflow: Any, processes: Processes
+) -> None:
+    # when: something was inserted into it before its first element
+    refused = processes.document(each_tensorflow.version)["refused"]
+
+    # then
+    if each_tensorflow.version == "2.4":
+        assert refused == {"reasons": ["restored", "restored", "restored"], "raised": ""}
+    else:
+        assert refused["raised"] == "ValueError"
+        assert [one[:48] for one in refused["reasons"]] == ["restore() raises ValueError: Unable to save the "]
 
 
-@pytest.mark.parametrize(
-    ("saver", "restorer", "expected"),
-    [
-        pytest.param(
-            "2.15",
-            "2.21",
-            {
-                "a_layer_of_another_version": bad(left_at_initial=1, dropped=1),
-                "an_optimizer_of_another_version": bad(wrong_value=1, left_at_initial=1, dropped=1),
-            },
-            id="Keras 2 read by Keras 3",
-        ),
-        pytest.param(
-            "2.4",
-            "2.15",
-            {
-                "a_layer_of_another_version": GOOD,
-                "an_optimizer_of_another_version": bad("ValueError", error_=2, left_at_initial=6, dropped=5),
-            },
-            id="slot variables read by an optimizer without",
-        ),
-        pytest.param(
-            "2.4",
-            "2.21",
-            {
-                "a_layer_of_another_version": bad(left_at_initial=1, dropped=1),
-                "an_optimizer_of_another_version": bad(left_at_initial=4, dropped=7),
-            },
-            id="slot variables read by Keras 3",
-        ),
-    ],
-)
+def test_a_prefix_may_be_whatever_restore_takes(each_tensorflow: Any, processes: Processes) -> None:
+    # when: a str, bytes, a pathlib.Path; and what is no checkpoint object
+    typed = processes.document(each_tensorflow.version)["typed"]
+
+    # then
+    assert typed == [True, True, True, "expected a tf.train.Checkpoint, found 3"]
+
+
+@pytest.mark.parametrize(("saver", "restorer"), ACROSS)
 def test_a_checkpoint_of_an_older_tensorflow_is_explained_to_a_newer_one(
-    saver: str, restorer: str, expected: dict[str, Expected], tmp_path: Path
+    saver: str, restorer: str, processes: Processes
 ) -> None:
     # given
-    run(interpreter(saver), str(tmp_path), "export")
+    for version in (saver, restorer):
+        if not Path(interpreter(version)).is_file():
+            pytest.skip(f"needs a Python with TensorFlow {version}; `make test` sets it where it can be had")
+    expected = ACROSS[saver, restorer]
 
     # when
-    scenarios = json.loads(run(interpreter(restorer), str(tmp_path), *expected).splitlines()[-1])["scenarios"]
+    scenarios = processes.document(restorer)["across"][str(processes.exported(saver))]
 
     # then
     assert {name: untrue(one) for name, one in scenarios.items()} == {name: [] for name in expected}
     assert {name: (bad_outcomes(one), one["error"]) for name, one in scenarios.items()} == {
         name: ({key.rstrip("_"): n for key, n in one.outcomes.items()}, one.error) for name, one in expected.items()
     }
-    layer = scenarios["a_layer_of_another_version"]["predictions"]
+    layer = scenarios["a_layer"]["predictions"]
     if restorer == "2.21":
         assert layer[0]["reason"].endswith("(Keras 2 calls it `kernel`, Keras 3 `_kernel`)")
+
+
+@pytest.mark.breadth
+def test_in_a_gang_another_worker_than_the_chief_is_told_what_it_gets_and_no_collective_is_started_for_it(
+    each_tensorflow: Any, tmp_path: Path
+) -> None:
+    # when: worker 1 alone explains, and both restore
+    environment = {**os.environ, "PYTHONPATH": str(CLONE), "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [each_tensorflow.python, str(SCRIPT.with_name("restore_in_a_gang.py")), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    worker = json.loads((tmp_path / "1.json").read_text())
+
+    # then
+    assert worker["before"] == {"mirrored": [1.0] * 4, "total": 10.0, "own": 101.0}
+    assert worker["after"] == {"mirrored": [1.0] * 4, "total": 5.0, "own": 100.0}
+    predictions = worker["predictions"]
+    assert {key: outcome for key, (outcome, _) in predictions.items()} == {
+        "mirrored": "restored",
+        "total": "restored",
+        "own": "taken_from_chief",
+        "save_counter": "taken_from_chief",
+    }
+    assert predictions["total"][1] == "saved as the sum over all replicas, restored on each as saved / 2"

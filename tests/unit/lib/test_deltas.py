@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from lastgood import deltas
 from lastgood.bundle.dtypes import BY_NUMBER
-from lastgood.deltas import USUAL, Delta, NonFinite, Tolerance, compare_elements, compare_numbers
+from lastgood.difference import deltas
+from lastgood.difference.deltas import USUAL, Delta, NonFinite, Tolerance, compare_elements, compare_numbers
 
 SIZES = {dtype.name: dtype.size_bytes for dtype in BY_NUMBER.values() if dtype.size_bytes}
 
@@ -41,6 +41,7 @@ def test_nan_and_inf_are_counted_on_both_sides_and_have_no_distance(compare):
     found = compare(floats(nan, 1, inf, 4), floats(nan, nan, -inf, 5), "float32", (4,))
 
     assert found == Delta(4, 3, 3, 1.0, (3,), NonFinite(1, 1), NonFinite(2, 1))
+    assert compare(floats(1, 2), floats(1, nan), "float32", (2,)) == Delta(2, 1, 1, None, (), NonFinite(0, 0), (1, 0))
 
 
 def test_differences_within_the_tolerance_are_close(compare):

@@ -11,8 +11,8 @@ import pytest
 from lastgood.checkpoint import open_checkpoint
 from lastgood.checksum import crc32c, mask
 from lastgood.cli import main
-from lastgood.deltas import Tolerance
 from lastgood.diff import diff_checkpoints
+from lastgood.difference.deltas import Tolerance
 
 MWMS = build.DATA / "tf-2.21.0" / "mwms"
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "diff.schema.json").read_text())
@@ -102,14 +102,19 @@ def test_only_keys_that_match_are_looked_at(write, capsys):
     assert capsys.readouterr().out.splitlines() == ["1 the same, 0 changed, 0 of another type or shape, 0 gone, 0 new"]
 
 
+def test_a_pattern_that_nothing_matches_compares_nothing_and_is_no_agreement(write, capsys):
+    before, after = write("a", a_w=(1,)), write("b", a_w=(2,))
+
+    assert main(["diff", "--key", "modle/*", before, after]) == 3
+    assert "no tensor of either checkpoint matches 'modle/*': nothing was compared" in capsys.readouterr().err
+
+
 def test_values_that_became_nan_are_counted(write, capsys):
     before, after = write("a", b=(1, 2)), write("b", b=(1, float("nan")))
 
     main(["diff", before, after])
 
-    assert capsys.readouterr().out.splitlines()[0] == (
-        "changed  b: 1 of 2 values, largest difference 0 at [0]; NaN 0 before, 1 now"
-    )
+    assert capsys.readouterr().out.splitlines()[0] == ("changed  b: 1 of 2 values; NaN 0 before, 1 now")
 
 
 def test_workers_of_one_gang_differ_in_what_is_each_workers_own():

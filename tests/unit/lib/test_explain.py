@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
 from lastgood.checkpoint import TensorInfo
 from lastgood.cli import main
-from lastgood.explain import Outcome, Prediction, explain, explain_nothing
+from lastgood.explain import Outcome, Prediction, explain, explain_file_name, explain_nothing
 from lastgood.explanation.described import (
     Description,
     Outsider,
@@ -277,6 +277,25 @@ def test_a_swap_is_suspected_by_names_and_certain_by_values():
     assert by_value[0].reason == "two values change places: the value saved here is the one that `l/1` holds now"
 
 
+def test_a_shift_by_values_is_only_suspected_where_every_name_is_in_order():
+    # given: the last three states are kept, and the program goes back by one
+    saved, live = (
+        describe({str(place): Variable(f"step{place}", tensor(crc=newest - place)) for place in range(3)})
+        for newest in (7, 8)
+    )
+
+    # when
+    found = {one.key: one for one in explain(saved, live).predictions}
+
+    # then
+    assert {key: (one.outcome, one.is_suspected) for key, one in found.items()} == {
+        "0": (Outcome.WRONG_VALUE, True),
+        "1": (Outcome.WRONG_VALUE, True),
+        "2": (Outcome.RESTORED, False),
+    }
+    assert found["0"].reason.endswith("is the one that `1` holds now, though both are called `step0`")
+
+
 def test_equal_values_outweigh_names():
     assert {one.outcome for one in swapped("a", "b", (1, 2, 1, 2))} == {Outcome.RESTORED}
 
@@ -306,6 +325,22 @@ def layers(names, number=0):
 )
 def test_names_that_keras_numbered_on_are_no_swap(saved, live, is_good):
     assert explain(layers(saved), layers(live)).is_good == is_good
+
+
+@pytest.mark.parametrize(
+    ("holder", "what"), [("_operations", "layers and inputs"), ("_layers", "layers"), ("others", "elements")]
+)
+def test_a_model_of_keras_3_is_said_to_have_been_saved_with_so_many_layers(holder, what):
+    # given: its input is one of its operations
+    saved, live = (
+        describe({"net": {holder: {str(place): {"w": Variable(f"w{place}")} for place in range(count)}}})
+        for count in (3, 4)
+    )
+
+    # then
+    assert explain(saved, live).predictions[0].reason == (
+        f"`net/{holder}` was saved with 3 {what}, the program builds 4"
+    )
 
 
 def test_layers_that_are_missing_in_front_are_a_shift_though_keras_numbered_them():
@@ -423,6 +458,24 @@ def test_an_optimizers_slot_variables_are_not_gone_through_for_each_of_them():
     assert Counted.times < count // 4
 
 
+def test_values_at_every_level_of_a_very_deep_graph_are_named_by_the_end_of_their_paths_in_good_time():
+    # given: a path has up to 8,000 steps
+    depth = 8_000
+    nodes = [
+        Node((("x", number + 1),), (Attribute("VARIABLE_VALUE", f"n{number}", b"%d" % number),))
+        for number in range(depth)
+    ]
+    side = Description(ObjectGraph((*nodes, Node((), ()))), {})
+
+    # when
+    found = {one.key: one for one in explain(side, side).predictions}
+
+    # then
+    assert {one.outcome for one in found.values()} == {Outcome.RESTORED}
+    assert found["2"].variable == "x/x"
+    assert found["7999"].variable == "…/" + "/".join("x" * 100)
+
+
 def test_objects_that_lie_very_deep_need_no_recursion_and_no_memory_for_their_paths():
     # given: all paths together would take 20 GB
     depth = 100_000
@@ -479,6 +532,43 @@ def test_an_optimizer_that_the_other_checkpoint_was_saved_before_the_first_step_
     # then
     assert found.is_good
     assert Outcome.DEFERRED in found.counts()
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("adam_3/a_momentum", Outcome.DEFERRED),
+        ("train/Adam/m/a", Outcome.DEFERRED),
+        ("", Outcome.DEFERRED),
+        ("sgd/a_momentum", Outcome.WRONG_VALUE),
+    ],
+)
+def test_what_an_optimizer_without_a_step_takes_later_is_suspected_where_another_one_saved_it(name, outcome):
+    # given: Keras 3 keeps an optimizer's values in a list
+    saved = describe({"optimizer": {"_variables": {"0": Variable("n"), "2": Variable(name)}}})
+    live = describe({"optimizer": {"_variables": {"0": Variable("n")}}})
+    traits = {1: Traits(is_unbuilt=True, is_optimizer=True, name="adam"), 2: Traits(is_unbuilt=True)}
+
+    # then
+    assert outcomes(saved, replace(live, traits=traits))["optimizer/_variables/2"] is outcome
+
+
+def test_a_list_of_layers_that_are_not_built_is_as_long_as_it_is():
+    # given
+    saved = describe({"net": {"blocks": {str(n): {"kernel": Variable(f"k{n}")} for n in range(3)}}})
+    live = describe({"net": {"blocks": {str(n): {} for n in range(2)}}})
+    unbuilt = {number: Traits(is_unbuilt=True) for number in range(len(live.graph.nodes))}
+
+    # when
+    found = {one.key: one for one in explain(saved, replace(live, traits=unbuilt)).predictions}
+
+    # then
+    assert {key: one.outcome for key, one in found.items()} == {
+        "net/blocks/0/kernel": Outcome.DEFERRED,
+        "net/blocks/1/kernel": Outcome.DEFERRED,
+        "net/blocks/2/kernel": Outcome.DROPPED,
+    }
+    assert found["net/blocks/2/kernel"].reason == "`net/blocks` was saved with 3 elements, the program builds 2"
 
 
 def test_what_keras_builds_while_it_traces_another_ones_call_misses_its_value():
@@ -577,6 +667,72 @@ def test_restore_of_none_is_a_fresh_start_for_everything():
     assert found.notes[0].startswith("save_counter starts again at 0")
 
 
+# ---------------------------------------------------------------------------------------------- checkpoints by names
+
+
+def by_names(**values):
+    return Description(ObjectGraph(()), {name.encode(): value for name, value in values.items()})
+
+
+def test_what_was_saved_by_names_goes_to_every_variable_of_that_name_and_the_rest_stays_as_it_is():
+    # given
+    saved = by_names(a=tensor(), gone=tensor())
+    live = describe({"x": Variable("a"), "y": {"z": Variable("a")}, "v": Variable("b"), "nameless": Variable("")})
+
+    # then
+    assert outcomes(saved, live) == {
+        "x": Outcome.RESTORED,
+        "y/z": Outcome.RESTORED,
+        "v": Outcome.LEFT_AT_INITIAL,
+        "nameless": Outcome.LEFT_AT_INITIAL,
+        "gone": Outcome.DROPPED,
+    }
+    assert explain(saved, live).notes[0].startswith("the checkpoint has no object graph: it was written by names")
+
+
+@pytest.mark.parametrize("other", [tensor((5,)), tensor(dtype="int64")])
+def test_of_what_was_saved_by_names_the_first_that_does_not_fit_leaves_those_before_it_assigned(other):
+    # given
+    saved = by_names(a=tensor(), b=other, c=tensor())
+    live = describe({"c": Variable("a"), "b": Variable("b"), "a": Variable("c")})
+
+    # then
+    assert outcomes(saved, live) == {
+        "c": Outcome.HALF_RESTORED,
+        "b": Outcome.ERROR,
+        "a": Outcome.LEFT_AT_INITIAL,
+    }
+
+
+def test_the_counter_of_saves_is_not_looked_for_among_names():
+    # given
+    live = describe({"a": Variable("a"), "save_counter": Variable("save_counter", tensor((), dtype="int64"))})
+
+    # then
+    assert outcomes(by_names(a=tensor()), live) == {"a": Outcome.RESTORED}
+
+
+def test_a_real_checkpoint_without_an_object_graph_is_explained_by_names(tmp_path):
+    # given
+    build.write_bundle(tmp_path / "v1", [build.Tensor(b"a", b"\0" * 4, (1,))])
+
+    # when
+    description = describe_saved(str(tmp_path / "v1"))
+
+    # then
+    assert outcomes(description, describe({"x": Variable("a", tensor((1,)))})) == {"x": Outcome.RESTORED}
+
+
+def test_the_index_of_a_checkpoint_in_its_prefix_s_place_restores_nothing():
+    # when
+    found = explain_file_name("ckpt-1.index", "ckpt-1", describe({"a": Variable("a")}))
+
+    # then
+    assert [(one.key, one.outcome, one.fix) for one in found.predictions] == [
+        ("a", Outcome.LEFT_AT_INITIAL, "restore `ckpt-1`")
+    ]
+
+
 # --------------------------------------------------------------------------------------------------------- the command
 
 
@@ -633,14 +789,3 @@ def test_what_stands_for_the_program_must_be_readable(tmp_path, capsys):
     # then
     assert status == 3
     assert "none" in capsys.readouterr().err
-
-
-def test_a_checkpoint_without_an_object_graph_cannot_be_explained_by_names(tmp_path):
-    # given
-    build.write_bundle(tmp_path / "v1", [build.Tensor(b"a", b"\0" * 4, (1,))])
-
-    # when
-    description = describe_saved(str(tmp_path / "v1"))
-
-    # then
-    assert explain(description, describe({"a": Variable("a")})).predictions[0].outcome is Outcome.ERROR

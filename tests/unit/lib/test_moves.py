@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastgood.moves import Evidence, Move, Moves, Print, Shift, Swap, find_moves
+from lastgood.difference.moves import Evidence, Move, Moves, Print, Shift, Swap, find_moves
 
 FORM = ("float32", (3,))
 

@@ -1,14 +1,19 @@
 """Every restore that goes wrong in silence, and some that go right: explained first, then done, then compared.
 
-Run by an interpreter with TensorFlow, with the clone on PYTHONPATH: `python restores.py FOLDER`. Prints one JSON
-document: by scenario what was predicted, what the restore raised, and for each prediction whether it came true.
+Run by an interpreter with TensorFlow, with the clone on PYTHONPATH:
+`python restores.py FOLDER [EXPORTED …] [--only SCENARIO …]`.
+Writes to FOLDER/exported what another version may restore then; EXPORTED is such a folder. Prints one JSON document: by
+scenario what was predicted, what the restore raised, and for each prediction whether it came true; the same of what
+others have exported, by folder. One process does it all: importing TensorFlow takes longer than that.
 Every saved value and every initial value is unlike any other, so that a value's way can be told from the value.
 """
 
 import gc
 import json
 import os
+import pathlib
 import sys
+import types
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -23,6 +28,7 @@ gc.freeze()  # each explanation asks the collector for all live objects: TensorF
 
 FOLDER = sys.argv[1]
 SCENARIOS = {}
+KEPT = []
 KERAS3 = hasattr(tf.keras, "version") and tf.keras.version().startswith("3")
 
 
@@ -164,6 +170,35 @@ def more_layers_than_saved_and_not_built_yet():
     return Case(checkpoint(model=saved), made, later=(lambda: live.build((None, 4)), made))
 
 
+@scenario
+def fewer_layers_than_saved_and_not_built_yet():
+    class Net(tf.Module):
+        def __init__(self, count):
+            super().__init__()
+            self.blocks = [tf.keras.layers.Dense(4, name="block{}".format(n)) for n in range(count)]
+
+        def __call__(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    saved, live = Net(3), Net(2)
+    saved(tf.zeros((1, 4)))
+    made = checkpoint(model=live)
+    return Case(checkpoint(model=saved), made, later=(lambda: live(tf.zeros((1, 4))), made))
+
+
+@scenario
+def fewer_layers_of_a_sequential_not_built_yet():
+    def model(count):
+        return tf.keras.Sequential([tf.keras.layers.Dense(4, name="block{}".format(n)) for n in range(count)])
+
+    saved, live = model(3), model(2)
+    saved.build((None, 4))
+    made = checkpoint(model=live)
+    return Case(checkpoint(model=saved), made, later=(lambda: live.build((None, 4)), made))
+
+
 def blocks(saved, live):
     def model(count):
         class Net(tf.Module):
@@ -282,6 +317,24 @@ def optimizer_not_built_yet():
             live.optimizer._create_all_weights([live.a, live.b, live.c])
 
     return Case(make(True), live, later=(later, live))
+
+
+@scenario
+def optimizer_of_another_class_not_built_yet():
+    def make(optimizer):
+        a, b, c = three()
+        return checkpoint(a=a, b=b, c=c, optimizer=optimizer)
+
+    saved, live = make(tf.keras.optimizers.Adam()), make(tf.keras.optimizers.RMSprop())
+    trained(saved.optimizer, [saved.a, saved.b, saved.c])
+
+    def later():
+        if hasattr(live.optimizer, "build"):
+            live.optimizer.build([live.a, live.b, live.c])
+        else:
+            live.optimizer._create_all_weights([live.a, live.b, live.c])
+
+    return Case(saved, live, later=(later, live))
 
 
 class Lazy(tf.Module):
@@ -408,9 +461,6 @@ def a_copy_of_what_the_other_one_is_initialised_with():
     return Case(saved, live, same=(("target", "online"),))
 
 
-KEPT = []
-
-
 @scenario
 def variables_of_nobodys_naming_beside_it():
     """Accumulators, say, which are not kept."""
@@ -474,6 +524,55 @@ def layers_in_a_dict():
 
 
 @scenario
+def variables_and_modules_in_containers_of_a_layer():
+    class Holder(tf.keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.alone = variable("alone")
+            self.listed = [variable("listed0"), variable("listed1")]
+            self.named = {"one": [tf.Module()]}
+            self.named["one"][0].w = variable("in_module")
+
+        def call(self, x):
+            return x
+
+    def outside(holder):
+        return [*holder.listed, holder.named["one"][0].w]
+
+    saved, live = Holder(), Holder()
+    watch = {"weights": types.SimpleNamespace(weights=outside(live))}
+    return Case(checkpoint(layer=saved), checkpoint(layer=live), trained=outside(saved), watch=watch)
+
+
+@scenario
+def a_layer_without_variables_where_one_with_was():
+    """It is built, and will not make any."""
+
+    def model(*layers):
+        made = tf.keras.Sequential(list(layers))
+        made.build((None, 4))
+        return checkpoint(model=made)
+
+    saved = model(tf.keras.layers.Dense(4), tf.keras.layers.Dense(4, name="last"))
+    return Case(saved, model(tf.keras.layers.Dense(4), tf.keras.layers.Dropout(0.5, name="last")))
+
+
+@scenario
+def an_optimizer_in_an_optimizer():
+    def make():
+        a, b, c = three()
+        inner = tf.keras.optimizers.SGD(0.1, momentum=0.9)
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(inner)
+        if hasattr(optimizer, "build"):
+            optimizer.build([a, b, c])
+        else:
+            trained(optimizer, [a, b, c])
+        return checkpoint(a=a, b=b, c=c, optimizer=optimizer)
+
+    return Case(make(), make())
+
+
+@scenario
 def layers_in_a_tuple():
     saved, live = layers_in(tuple), layers_in(tuple)
     return Case(checkpoint(model=saved), checkpoint(model=live), trained=saved.weights)
@@ -501,6 +600,66 @@ def the_name_that_save_was_given():
     path = os.path.join(FOLDER, "given")
     made.save(path)
     return Case(None, checkpoint(a=variable("a")), prefix=(path,))
+
+
+@scenario
+def the_file_of_its_index():
+    made = checkpoint(a=variable("a"), b=variable("b"))
+    path = made.save(os.path.join(FOLDER, "index"))
+    return Case(None, checkpoint(a=variable("a"), b=variable("b")), prefix=(path + ".index",))
+
+
+def saved_by_names(name, values):
+    """Such a checkpoint; its variables stay alive, in their graph."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        KEPT.extend(tf.Variable(value, name=one) for one, value in values.items())
+        session.run(tf.compat.v1.global_variables_initializer())
+        return tf.compat.v1.train.Saver().save(session, os.path.join(FOLDER, name))
+
+
+@scenario
+def saved_by_names_and_restored_by_objects():
+    path = saved_by_names("by_names", {"a": [901.0] * 4, "only": [902.0] * 4})
+    return Case(None, checkpoint(a=variable("a"), b=variable("b"), table=a_table()), prefix=(path,))
+
+
+@scenario
+def saved_by_names_with_another_shape():
+    path = saved_by_names("names", {"a": [903.0] * 4, "b": [904.0] * 5, "c": [905.0] * 4})
+    return Case(None, checkpoint(a=variable("a"), b=variable("b"), c=variable("c")), prefix=(path,))
+
+
+@scenario
+def saved_by_names_with_another_type():
+    path = saved_by_names("types", {"a": [906.0] * 4, "b": [907] * 4, "c": [908.0] * 4})
+    return Case(None, checkpoint(a=variable("a"), b=variable("b"), c=variable("c")), prefix=(path,))
+
+
+def prefixes_of_other_types():
+    """What is predicted for what is no str, and for what is no object that can be saved."""
+    made = checkpoint(a=variable("a"))
+    prefix = made.save(os.path.join(FOLDER, "typed"))
+    found = [lastgood.tf.explain(made, one).is_good for one in (prefix, prefix.encode(), pathlib.Path(prefix))]
+    try:
+        lastgood.tf.explain(3, prefix)
+    except TypeError as raised:
+        found.append(str(raised))
+    return found
+
+
+def a_list_changed_in_its_middle():
+    """What is predicted, and what is raised; nobody can tell what such a list leads to."""
+    made = tf.Module()
+    made.variables_ = [variable("a"), variable("b")]
+    prefix = checkpoint(m=made).save(os.path.join(FOLDER, "changed"))
+    made.variables_.insert(0, variable("first"))
+    live = checkpoint(m=made)
+    explanation = lastgood.tf.explain(live, prefix)
+    try:
+        live.restore(prefix)
+    except ValueError as raised:
+        return [one.reason for one in explanation.predictions], type(raised).__name__
+    return [one.outcome.value for one in explanation.predictions], ""
 
 
 @scenario
@@ -578,33 +737,30 @@ def an_optimizer():
     return checkpoint(a=a, optimizer=trained(tf.keras.optimizers.Adam(), [a]))
 
 
-def export():
+def export(folder):
     """What another version then restores."""
+    os.mkdir(folder)
     counter = Counter()
     for name, make in (("layer", a_layer), ("optimizer", an_optimizer)):
         made = make()
         counter.fill(variables_of(made).values())
-        made.save(os.path.join(FOLDER, name))
+        made.save(os.path.join(folder, name))
 
 
-def a_layer_of_another_version():
-    return Case(None, a_layer(), prefix=(os.path.join(FOLDER, "layer-1"),))
-
-
-def an_optimizer_of_another_version():
-    prefix = os.path.join(FOLDER, "optimizer-1")
-    return Case(None, an_optimizer(), {"optimizer/_variables/2": ""}, prefix=(prefix,))
-
-
-OTHERS = {"a_layer_of_another_version": a_layer_of_another_version}
-OTHERS["an_optimizer_of_another_version"] = an_optimizer_of_another_version
+def exported_by_another_version(folder):
+    return {
+        "a_layer": lambda: Case(None, a_layer(), prefix=(os.path.join(folder, "layer-1"),)),
+        "an_optimizer": lambda: Case(
+            None, an_optimizer(), {"optimizer/_variables/2": ""}, prefix=(os.path.join(folder, "optimizer-1"),)
+        ),
+    }
 
 
 # -------------------------------------------------------------------------------- running
 
 
-def run(name, counter):
-    case = {**SCENARIOS, **OTHERS}[name]()
+def run(name, make, counter):
+    case = make()
     prefix = case.prefix[0] if case.prefix else None
     misdescribed = []
     if case.save is not None:
@@ -716,6 +872,8 @@ def came_true(one, before, after, born, saved, error, rightful, unsaved_kept, is
     outcome, path = one.outcome.value, one.variable
     if outcome == "error":
         return bool(error)
+    if "by their numbers" in one.reason:  # which ones there are depends on the other class
+        return any(value == saved[key] for key, value in born.items() if key in saved)
     if "restored into a trace" in one.reason:  # which ones are lost depends on where Keras gives the trace up
         return any(value != saved[key] for key, value in born.items())
     if outcome == "not_saved" or (outcome == "left_at_initial" and not path):
@@ -797,13 +955,21 @@ def main():
     cpu = tf.config.list_physical_devices("CPU")[0]
     make = getattr(tf.config, "LogicalDeviceConfiguration", None) or tf.config.experimental.VirtualDeviceConfiguration
     tf.config.set_logical_device_configuration(cpu, [make(), make()])
-    if sys.argv[2:] == ["export"]:
-        return export()
+    arguments = sys.argv[2:]
+    place = arguments.index("--only") if "--only" in arguments else len(arguments)
+    others, wanted = arguments[:place], arguments[place + 1 :] or list(SCENARIOS)
+    export(os.path.join(FOLDER, "exported"))
     counter = Counter()
     counter.next = 1 << 16  # what was exported has the numbers below
-    wanted = sys.argv[2:] or list(SCENARIOS)
-    print(json.dumps({"version": tf.__version__, "scenarios": {name: run(name, counter) for name in wanted}}))
-    return None
+    across = {
+        folder: {name: run(name, make, counter) for name, make in exported_by_another_version(folder).items()}
+        for folder in others
+    }
+    scenarios = {name: run(name, SCENARIOS[name], counter) for name in wanted}
+    reasons, raised = a_list_changed_in_its_middle()
+    refused = {"reasons": reasons, "raised": raised}
+    document = {"version": tf.__version__, "scenarios": scenarios, "across": across, "refused": refused}
+    print(json.dumps({**document, "typed": prefixes_of_other_types()}))
 
 
 if __name__ == "__main__":

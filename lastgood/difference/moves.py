@@ -2,6 +2,10 @@
 
 A tensor is recognised by its value where that is unlike all others, and by the variable's name (`full_name`) where the
 value has changed too. What could be two things is called neither. Pure: a value comes in as anything that compares.
+
+`lastgood.explanation.displacement` knows swaps and shifts as well, and decides something else: there the pairs are
+given, by the rules of a restore, and the question is which of them puts a value where it does not belong. It may
+suspect where this may not, for somebody is about to lose values; here two finished states are compared.
 """
 
 import re

@@ -52,7 +52,8 @@ class Delta:
 
     differing: elements whose bits differ, so that NaN equals itself and 0.0 is not -0.0. beyond: those that are not
         close; the same as `differing` for types without a distance.
-    largest: the largest difference between two finite elements, exact for integers; None where there is none.
+    largest: the largest difference between two finite elements that differ, exact for integers; None where there is
+        none.
     largest_at: its place, one number per dimension.
     """
 
@@ -175,8 +176,8 @@ def _compare_in_numpy(one: bytes, other: bytes, dtype: str, tolerance: Tolerance
         close = finite & (distance <= tolerance.atol + tolerance.rtol * np.abs(a))
         close |= (a == b) | (np.isnan(a) & np.isnan(b))
     largest, at = None, 0
-    if differs.any() and finite.any():
-        at = int(np.where(finite, distance, -1.0).argmax())
+    if (differs & finite).any():
+        at = int(np.where(differs & finite, distance, -1.0).argmax())
         largest = float(distance[at])
     counts = [NonFinite(int(np.isnan(side).sum()), int(np.isinf(side).sum())) for side in (a, b)]
     return _Block(len(a), int(differs.sum()), int((differs & ~close).sum()), largest, at, counts[0], counts[1])
@@ -222,14 +223,13 @@ def _compare_in_python(one: bytes, other: bytes, dtype: str, tolerance: Toleranc
     differing = beyond = at = 0
     largest: Union[int, float, None] = None
     for place, (x, y) in enumerate(zip(a, b)):
+        if one[place * size : (place + 1) * size] == other[place * size : (place + 1) * size]:
+            continue
         distance = _distance(x, y)
         if distance is not None and (largest is None or distance > largest):
             largest, at = distance, place
-        if one[place * size : (place + 1) * size] != other[place * size : (place + 1) * size]:
-            differing += 1
-            beyond += not _is_close(x, y, distance, tolerance)
-    if not differing:
-        largest, at = None, 0
+        differing += 1
+        beyond += not _is_close(x, y, distance, tolerance)
     return _Block(len(a), differing, beyond, largest, at, _count(a), _count(b))
 
 

@@ -1,0 +1,5 @@
+"""What `lastgood.diff` is made of.
+
+deltas   by how much the values of one tensor differ
+moves    which tensors merely changed their place
+"""
