@@ -102,9 +102,9 @@ CHECK = (
 
 TEST = (
     *CHECK,
-    Part("integration", 55, tests=("tests/integration",), processes=2, splits_files=True),
+    Part("integration", 130, tests=("tests/integration",), processes=2, splits_files=True),
     Part("damage and any bytes", 45, tests=("tests/damage", "tests/fuzz"), processes=2, splits_files=True),
-    Part("end to end, with the demo", 130, tests=("tests/e2e",), processes=2),
+    Part("end to end, with the demo", 170, tests=("tests/e2e",), processes=2),
 )
 
 #: Tests that can look further than they usually do look at this (tests/breadth.py), and those marked `breadth` run.

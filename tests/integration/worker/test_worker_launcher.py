@@ -140,8 +140,10 @@ def test_the_next_launcher_removes_the_socket_directory_that_a_killed_one_left(b
     bench.controller.desire_run(1)
     bench.controller.running(1)
     left = Path(read_json(str(bench.worker / "worker.json"))["socket_directory"])
+    (agent,) = bench.agents(first)
+    os.kill(agent, signal.SIGSTOP)  # or it would remove the directory itself
     os.kill(first.pid, signal.SIGKILL)
-    bench.controller.exited(1)
+    os.kill(agent, signal.SIGKILL)
     assert left.is_dir()
 
     # when
