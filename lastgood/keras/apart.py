@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import IO, Any, Dict, Iterator, List, Optional
 
-from lastgood.errors import BundleError, MissingExtraError
+from lastgood.errors import BundleError, MissingExtraError, describe
 from lastgood.keras.hdf5 import Dataset, Hdf5File
 from lastgood.reasons import Reason
 from lastgood.window import Window
@@ -24,6 +24,9 @@ CPU_S, BYTES_PER_CPU_S = 5, 20 << 20
 #: No piece is larger, and no line longer: what says so is no child of ours any more.
 _MAX_PIECE_BYTES, _MAX_LINE_BYTES = 16 << 20, 1 << 20
 
+_PURPOSE = "reading Keras files"
+
+#: Run with -I: nothing that lies in the working directory is imported before the path is ours.
 _CHILD = (
     "import json, sys; order = json.loads(sys.stdin.buffer.readline()); sys.path[:] = order['sys_path'];"
     "from lastgood.keras.apart import serve; serve(order)"
@@ -40,7 +43,10 @@ class Hdf5Apart:
             self._cpu_s = CPU_S + window.size_bytes // BYTES_PER_CPU_S
         _expect_h5py()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-I", "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         try:
             self._ask(
@@ -109,13 +115,14 @@ class Hdf5Apart:
         if not line.endswith(b"\n"):
             raise self._dead()
         try:
-            answer: Dict[str, Any] = json.loads(line)
-        except ValueError as error:
+            answer = dict(json.loads(line))
+            reason = Reason(answer["reason"]) if "reason" in answer else None
+        except (ValueError, TypeError) as error:
             raise self._broken("it said {!r}".format(line[:80])) from error
         if "missing" in answer:
-            raise MissingExtraError("reading Keras files", "h5py", "keras", ImportError(answer["missing"]))
-        if "reason" in answer:
-            raise BundleError(Reason(answer["reason"]), answer["detail"])
+            raise MissingExtraError(_PURPOSE, "h5py", "keras", ImportError(answer["missing"]))
+        if reason is not None:
+            raise BundleError(reason, str(answer.get("detail")))
         return answer
 
     def _dead(self) -> BundleError:
@@ -136,7 +143,7 @@ def _expect_h5py() -> None:
     except ValueError:  # somebody has put None into sys.modules
         is_there = False
     if not is_there:
-        raise MissingExtraError("reading Keras files", "h5py", "keras", ImportError("No module named 'h5py'"))
+        raise MissingExtraError(_PURPOSE, "h5py", "keras", ImportError("No module named 'h5py'"))
 
 
 # ------------------------------------------------------------------------------------------------ in the other process
@@ -185,7 +192,7 @@ def _limit_cpu(cpu_s: int) -> None:
 def _as_answer(error: Exception) -> Dict[str, str]:
     if isinstance(error, BundleError):
         return {"reason": error.reason.value, "detail": error.detail}
-    return {"missing": str(error)}
+    return {"missing": describe(error.__cause__ or error)}
 
 
 def _say(out: "IO[bytes]", answer: Dict[str, Any], piece: "memoryview | bytes" = b"") -> None:

@@ -312,6 +312,7 @@ apart.serve(order)
         ("while True: pass", "it kept the HDF5 library busy for more than 1 s"),
         ("os.abort()", "the HDF5 library ended with status -6 over it"),
         ("print('garbage', flush=True); return", "it said b'garbage\\n'"),
+        ("print('3', flush=True); return", "it said b'3\\n'"),
     ],
 )
 def test_bytes_that_end_the_hdf5_library_or_keep_it_for_ever_are_damage(keras_file, monkeypatch, what, told):
@@ -322,6 +323,27 @@ def test_bytes_that_end_the_hdf5_library_or_keep_it_for_ever_are_damage(keras_fi
         open_checkpoint(keras_file)
 
     assert (raised.value.reason, raised.value.detail) == (Reason.CORRUPT, f"{keras_file} is damaged: {told}")
+
+
+def test_nothing_of_the_working_directory_is_run(keras_file, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('run')")
+    monkeypatch.chdir(tmp_path)
+
+    with open_checkpoint(keras_file) as checkpoint:
+        assert b"layers/dense/vars/0" in checkpoint.tensors
+
+
+def test_an_h5py_that_is_there_and_broken_is_told_once(keras_file, monkeypatch):
+    what = "from lastgood.errors import MissingExtraError as Missing"
+    what += "; raise Missing('it', 'h5py', 'keras', ImportError('x')) from ImportError('no numpy')"
+    monkeypatch.setattr(apart, "_CHILD", BESET.format(what=what))
+
+    with pytest.raises(MissingExtraError) as raised:
+        open_checkpoint(keras_file)
+
+    assert str(raised.value).startswith("reading Keras files needs h5py: pip install 'lastgood[keras]' (ImportError: ")
+    assert str(raised.value).count("pip install") == 1
+    assert "no numpy" in str(raised.value)
 
 
 def test_a_file_that_libhdf5_never_comes_to_an_end_with_is_damaged(monkeypatch):
