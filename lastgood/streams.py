@@ -4,10 +4,11 @@ A service manager may start a command with a descriptor closed; what is opened n
 printed would land there. A locale may lack a character that a table is drawn with. Decides nothing about what is said.
 """
 
+import json
 import os
 import sys
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 from lastgood.wording import printable
 
@@ -29,14 +30,15 @@ def prepare() -> None:
             reconfigure(errors="replace")
 
 
-def say(text: str) -> None:
-    """Prints a line, or a document of several, at once. File names need not be text: what cannot be encoded is escaped.
-
-    So is what could steer a terminal.
-    """
+def say(line: str) -> None:
+    """Prints one line at once. What cannot be encoded, or could steer a terminal, is escaped: names need not be text."""
     encoding = sys.stdout.encoding or "utf-8"
-    text = "\n".join(map(printable, text.split("\n")))
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print(printable(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def say_json(document: Any) -> None:
+    """Prints a document at once. JSON escapes by itself whatever is no ASCII."""
+    print(json.dumps(document, indent=2, allow_nan=False), flush=True)
 
 
 def complain(sentence: str) -> None:

@@ -1,6 +1,5 @@
 """`lastgood diff A B`: says in words what changed between two checkpoints."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -13,8 +12,7 @@ from lastgood.diff import Diff, diff_checkpoints
 from lastgood.difference.deltas import USUAL, Delta, Tolerance
 from lastgood.difference.moves import Evidence, Move, Shift, Swap
 from lastgood.errors import LastgoodError
-from lastgood.streams import say
-from lastgood.wording import printable
+from lastgood.streams import say, say_json
 
 SAME, DIFFERENT = 0, 1
 
@@ -47,10 +45,10 @@ def _run(arguments: Namespace) -> int:
     if arguments.key is not None and not diff.compared:
         raise LastgoodError("no tensor of either checkpoint matches {!r}: nothing was compared".format(arguments.key))
     if arguments.json:
-        say(json.dumps(diff_to_json(diff, arguments.before, arguments.after), indent=2, allow_nan=False))
+        say_json(diff_to_json(diff, arguments.before, arguments.after))
     else:
         for word, text in sentences(diff):
-            say(printable("{:<8} {}".format(word, text)))
+            say("{:<8} {}".format(word, text))
         say(totals(diff))
     return SAME if diff.is_empty else DIFFERENT
 

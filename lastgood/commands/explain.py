@@ -4,13 +4,11 @@ The second checkpoint stands for the program: whatever saves it now would restor
 running program there is `lastgood.tf.explain`.
 """
 
-import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List
 
 from lastgood.command import Command
-from lastgood.streams import say
-from lastgood.wording import printable
+from lastgood.streams import say, say_json
 
 if TYPE_CHECKING:
     from lastgood.explain import Explanation, Prediction
@@ -56,10 +54,10 @@ def _run(arguments: Namespace) -> int:
     saved = describe_saved(arguments.prefix)
     explanation = saved if isinstance(saved, Explanation) else explain(saved, target)
     if arguments.json:
-        say(json.dumps(explanation_to_json(arguments.prefix, arguments.against, explanation), indent=2))
+        say_json(explanation_to_json(arguments.prefix, arguments.against, explanation))
     else:
         for line in _lines(explanation):
-            say(printable(line))
+            say(line)
     return 0 if explanation.is_good else 1
 
 

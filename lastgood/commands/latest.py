@@ -1,6 +1,5 @@
 """`lastgood latest DIR`: what TensorFlow takes for the latest checkpoint, which one is, and what lies around it."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -13,9 +12,9 @@ from lastgood.latest.decide import Judged, Outcome, Verdict
 from lastgood.latest.examine import Examination, examine
 from lastgood.latest.leftovers import MEANINGS
 from lastgood.latest.repair import Repair, RepairRefusedError, repair
-from lastgood.streams import complain, say
+from lastgood.streams import complain, say, say_json
 from lastgood.verify import Verification, default_threads
-from lastgood.wording import printable, reason_link, size_in_words
+from lastgood.wording import reason_link, size_in_words
 
 _STATUS = {Verdict.AGREES: 0, Verdict.DIFFERS: 1, Verdict.UNKNOWN: 3}
 
@@ -52,12 +51,12 @@ def _run(arguments: Namespace) -> int:
         except RepairRefusedError as error:
             refused = error
     if arguments.json:
-        say(json.dumps(latest_to_json(found, done, refused), indent=2))
+        say_json(latest_to_json(found, done, refused))
     else:
         for line in _lines(found):
-            say(printable(line))
+            say(line)
         if done is not None:
-            say(printable(_repaired(done)))
+            say(_repaired(done))
     if refused is not None:
         complain("nothing was repaired: {}".format(refused))
         return 1 if isinstance(refused, RepairRefusedError) and refused.is_hopeless else 3

@@ -1,6 +1,5 @@
 """`lastgood verify PREFIX|DIR…`: reads checkpoints' bytes and says of each whether it is whole."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -12,10 +11,10 @@ from lastgood.command import Command
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.progress import Bar
 from lastgood.reasons import UNDECIDED
-from lastgood.streams import complain, say
+from lastgood.streams import complain, say, say_json
 from lastgood.targets import targets
 from lastgood.verify import Fault, Verification, default_threads
-from lastgood.wording import printable, reason_link, size_in_words
+from lastgood.wording import reason_link, size_in_words
 
 GOOD, BAD, UNKNOWN = "Good", "Bad", "Unknown"
 
@@ -69,10 +68,10 @@ def _run(arguments: Namespace) -> int:
             rows.append(row)
             if not arguments.json:
                 for line in _lines(row):
-                    say(printable(line))
+                    say(line)
     found = [row.verification for row in rows]
     if arguments.json:
-        say(json.dumps([row_to_json(row) for row in rows], indent=2))
+        say_json([row_to_json(row) for row in rows])
     else:
         say(_totals(found))
     is_unwritten = any(row.not_written for row in rows)
