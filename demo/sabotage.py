@@ -18,6 +18,7 @@ from typing import Any
 
 from verdict import Damage, save_name
 
+from lastgood_agent import processes
 from lastgood_controller.client import ClientError, JobClient
 
 #: The acts by their letters, in the order in which they come.
@@ -132,7 +133,7 @@ class Saboteur(threading.Thread):
         """In this order, and once the whole gang is dead: a save that is under way would write the state file anew."""
         killed = _kill_trainer(job, -1)
         pids = [pid for worker in job["workers"].values() if (pid := worker["trainer"]["pid"])]
-        while any(map(_is_running, pids)) and not self._stopped.wait(_RETRY_S / 10):
+        while any(map(processes.is_running, pids)) and not self._stopped.wait(_RETRY_S / 10):
             pass
         os.unlink(os.path.join(os.path.dirname(prefix), "checkpoint"))
         return f"{killed}, and deleted the state file `checkpoint`"
@@ -166,11 +167,3 @@ def _kill_trainer(job: Mapping[str, Any], member: int) -> str:
     pid = job["workers"][worker]["trainer"]["pid"]
     os.kill(pid, signal.SIGKILL)
     return f"killed {worker}'s trainer (pid {pid}) with SIGKILL"
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -59,7 +59,7 @@ _NO_NAMES = ("", "Variable")
 #: Checksums in pure Python take 0.1 s per MB: then only small values are compared.
 _SMALL_BYTES = 1 << 16
 
-
+#: What to do where TensorFlow refuses a list or a dict.
 _PLAIN = "append to lists and add to dicts, and do neither replace nor insert; keys of dicts are strings"
 
 #: What the name of a checkpoint's index ends in.

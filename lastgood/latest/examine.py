@@ -6,7 +6,7 @@ Reads no more checkpoints than needed: the newest first, until one is whole. Cha
 import os
 import posixpath
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from lastgood.bundle.files import is_url, local_path, read_whole
 from lastgood.directory import list_checkpoints
@@ -135,9 +135,10 @@ def _candidates(
     here = {c.prefix: Candidate(c.prefix, c.mtime_s, c.save_number) for c in list_checkpoints(directory, False)}
     names = {posixpath.basename(prefix) for prefix in here}
     listed = decide.listed_paths(directory, says, content, names)
-    named = {decide.series_of(path) for path in listed} & {decide.series_of(prefix) for prefix in here}
-    if series and here and series not in {decide.series_of(prefix) for prefix in here}:
-        raise BundleError(Reason.INCOMPLETE, _no_such_series(directory, series, here))
+    series_here = {decide.series_of(prefix) for prefix in here}
+    if series and here and series not in series_here:
+        raise BundleError(Reason.INCOMPLETE, _no_such_series(directory, series, sorted(series_here)))
+    named = {decide.series_of(path) for path in listed} & series_here
     names_of_series = {series} if series else named  # none: what the state file says names nothing here
     found: Dict[str, Candidate] = {
         prefix: candidate
@@ -159,8 +160,7 @@ def _candidates(
     return decide.with_list(spelled, listed, timestamps_s), listed
 
 
-def _no_such_series(directory: str, series: str, prefixes: Iterable[str]) -> str:
-    names = sorted({decide.series_of(prefix) for prefix in prefixes})
+def _no_such_series(directory: str, series: str, names: Sequence[str]) -> str:
     return "no checkpoint of the series {} lies in {}; those there are called {}".format(
         series, directory, ", ".join(names[:_NAMED_SERIES]) + (", ..." if len(names) > _NAMED_SERIES else "")
     )

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from lastgood import sidecar
 from lastgood.latest.decide import series_of
 
 _TEMPORARY_SAVE = re.compile(r"_temp(_[0-9a-f]+)?\Z")
 _TEMPORARY_FILE = re.compile(r"(\.tempstate\w*|\.lastgood\.json\.tmp[0-9a-f]+)\Z")
 _WORKER_DIRECTORY = re.compile(r"workertemp_\d+\Z")
 _STATE_TEMPORARY = re.compile(r"checkpoint\.tmp\w*\Z")
-_SIDECAR = ".lastgood.json"
 _DATA_FILE = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})\Z", re.DOTALL)
 _INDEX = ".index"
 
@@ -89,7 +89,7 @@ def leftovers(seen: Sequence[Seen], listed_names: Set[str]) -> Tuple[Left, ...]:
             found.append(Left(kind, stem, size_of[stem]))
     owners = stems | {row.name for row in seen}
     for name in sizes:
-        if name.endswith(_SIDECAR) and name[: -len(_SIDECAR)] not in owners:
+        if name.endswith(sidecar.SUFFIX) and name[: -len(sidecar.SUFFIX)] not in owners:
             found.append(Left(Leftover.LONE_MANIFEST, name, sizes[name]))
     order = list(Leftover)
     return tuple(sorted(found, key=lambda left: (order.index(left.kind), left.name)))
