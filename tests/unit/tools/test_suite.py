@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -144,31 +143,28 @@ def test_a_part_that_is_run_again_replaces_its_own_row_alone() -> None:
 
 
 PATIENT_CHILD = """
-import pathlib, sys, time
+import time
 try:
-    pathlib.Path(sys.argv[1]).write_text("runs")
+    print("runs", flush=True)
     time.sleep(100)
 except KeyboardInterrupt:
-    pathlib.Path(sys.argv[1]).write_text("ended")
+    print("ended", flush=True)
 """
 
 SUITE = """
 import sys
 from tools import suite
-suite.TEST = (suite.Part("patient", 100, (sys.executable, "-c", sys.argv[1], sys.argv[2])),)
+suite.TEST = (suite.Part("patient", 100, (sys.executable, "-c", sys.argv[1])),)
 sys.exit(suite.main(["test"]))
 """
 
 
-def test_whoever_ends_the_suite_ends_what_it_runs(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    command = [sys.executable, "-c", SUITE, PATIENT_CHILD, str(mark)]
-    with subprocess.Popen(command, cwd=CLONE) as process:
-        deadline_s = time.monotonic() + 20
-        while not mark.exists() or mark.read_text() != "runs":
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
+def test_whoever_ends_the_suite_ends_what_it_runs() -> None:
+    command = [sys.executable, "-c", SUITE, PATIENT_CHILD]
+    with subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = "runs\n" in iter(process.stdout.readline, "")
         process.terminate()
-        status = process.wait(20)
+        rest, _ = process.communicate(timeout=20)
 
-    assert (status, mark.read_text()) == (130, "ended")
+    assert (started, process.returncode, rest) == (True, 130, "ended\n")
