@@ -9,7 +9,7 @@ from collections import Counter
 from typing import List, Tuple
 
 from lastgood.explanation.by_name import judge_by_name
-from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, Outsider, label_of, paths_in_words
+from lastgood.explanation.described import SAVE_COUNTER, Description, Outsider, label_of
 from lastgood.explanation.loose import judge_loose
 from lastgood.explanation.predictions import Explanation, Outcome, Prediction, worst_first
 from lastgood.explanation.sides import Sides
@@ -57,19 +57,9 @@ def explain_file_name(path: str, prefix: str, target: Description) -> Explanatio
 
 
 def _all_left(target: Description, reason: str, fix: str) -> Tuple[Prediction, ...]:
-    paths = paths_in_words(target.graph)
     predictions = [
-        Prediction(
-            label_of(attribute.checkpoint_key),
-            Outcome.LEFT_AT_INITIAL,
-            reason,
-            fix,
-            paths.get(number, ""),
-            attribute.full_name,
-        )
-        for number, node in enumerate(target.graph.nodes)
-        for attribute in node.attributes
-        if not attribute.checkpoint_key.startswith((SAVE_COUNTER + ATTRIBUTES).encode())
+        Prediction(label_of(one.checkpoint_key), Outcome.LEFT_AT_INITIAL, reason, fix, path, one.full_name)
+        for one, path in target.values()
     ]
     return worst_first(predictions + [_outside(one) for one in target.outsiders])
 

@@ -6,6 +6,7 @@ matching       who meets whom, by the rules of `tf.train.Checkpoint.restore`
 sides          both sides and their matching, for whoever judges
 taken, loose   what becomes of values that the program takes, and of those without a counterpart
 by_name        what becomes of a checkpoint by names, which has no object graph
+optimizers     whether an optimizer's state is another optimizer's, by names
 displacement   values that come into the wrong variable
 counts         where the number of layers differs
 predictions    the words that come out

@@ -8,8 +8,8 @@ those before it assigned. Names are all there is, so nobody can say whether a va
 from dataclasses import dataclass
 from typing import List, Sequence, Set
 
-from lastgood.explanation.described import ATTRIBUTES, SAVE_COUNTER, Description, label_of, paths_in_words
-from lastgood.explanation.predictions import FIT, Outcome, Prediction
+from lastgood.explanation.described import SAVE_COUNTER, Description, label_of
+from lastgood.explanation.predictions import BEHIND, FIT, HALF, SEE_FIRST, START_ANEW, Outcome, Prediction
 
 _RENAME = "give the variable that name, or restore it once with that Saver and save it with tf.train.Checkpoint"
 
@@ -44,13 +44,7 @@ def judge_by_name(saved: Description, target: Description) -> List[Prediction]:
 
 def _values(target: Description) -> Sequence[_Value]:
     """In the order in which they are assigned, without the counter of saves: `restore` makes it when it is done."""
-    paths = paths_in_words(target.graph)
-    return [
-        _Value(attribute.checkpoint_key, attribute.full_name, paths.get(number, ""))
-        for number, node in enumerate(target.graph.nodes)
-        for attribute in node.attributes
-        if not attribute.checkpoint_key.startswith((SAVE_COUNTER + ATTRIBUTES).encode())
-    ]
+    return [_Value(one.checkpoint_key, one.full_name, path) for one, path in target.values()]
 
 
 def _key_of(name: str) -> bytes:
@@ -80,14 +74,11 @@ def _judge(saved: Description, value: _Value) -> Prediction:
 
 
 def _half(one: Prediction, culprit: str) -> Prediction:
-    reason = "it is assigned before restore() raises at `{}`, and keeps that value".format(culprit)
-    fix = "do not go on after the error: make new objects and restore what fits"
-    return Prediction(one.key, Outcome.HALF_RESTORED, reason, fix, one.variable, one.name)
+    return Prediction(one.key, Outcome.HALF_RESTORED, HALF.format(culprit), START_ANEW, one.variable, one.name)
 
 
 def _after(value: _Value, culprit: str) -> Prediction:
-    reason = "restore() raises at `{}` before it comes to this one".format(culprit)
-    return _predict(value, Outcome.LEFT_AT_INITIAL, reason, "see to `{}` first".format(culprit))
+    return _predict(value, Outcome.LEFT_AT_INITIAL, BEHIND.format(culprit), SEE_FIRST.format(culprit))
 
 
 def _dropped(saved: Description, values: Sequence[_Value]) -> List[Prediction]:

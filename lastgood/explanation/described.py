@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, AbstractSet, Deque, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from lastgood.bundle.graph import Node, ObjectGraph
+from lastgood.bundle.graph import Attribute, Node, ObjectGraph
 from lastgood.manifest import Kind
 
 if TYPE_CHECKING:
@@ -162,6 +162,14 @@ class Description:
     def children_of(self, node: int) -> Mapping[str, int]:
         """Its children by name."""
         return dict(self.graph.nodes[node].children)
+
+    def values(self) -> Iterator[Tuple[Attribute, str]]:
+        """Every value, with its object's path as people read it; without `save_counter`, which `restore` makes itself."""
+        paths = paths_in_words(self.graph)
+        for number, node in enumerate(self.graph.nodes):
+            for attribute in node.attributes:
+                if not attribute.checkpoint_key.startswith((SAVE_COUNTER + ATTRIBUTES).encode()):
+                    yield attribute, paths.get(number, "")
 
 
 def describe_checkpoint(checkpoint: "Checkpoint", kinds: Optional[Mapping[bytes, Kind]] = None) -> Description:

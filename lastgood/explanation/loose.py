@@ -11,6 +11,7 @@ from typing import Dict, List, Mapping, Optional, Set, Tuple
 from lastgood.explanation.counts import CountDifference
 from lastgood.explanation.described import Slots, Tensor, label_of
 from lastgood.explanation.matching import LostSlot
+from lastgood.explanation.optimizers import why_saved_by_another
 from lastgood.explanation.predictions import RESAVE, SAME_OPTIMIZER, TRACK, Outcome, Prediction
 from lastgood.explanation.sides import UNKNOWN, Loose, Sides, Top
 
@@ -58,7 +59,7 @@ class _Judge:
         if difference is not None:
             return Prediction(label, Outcome.DROPPED, difference.sentence, _AS_MANY, is_suspected=True)
         is_numbered = traits.is_unbuilt and top.child.isdigit()
-        other = self._sides.other_optimizer(live, loose.key) if is_numbered else ""
+        other = why_saved_by_another(self._sides, live, loose.key) if is_numbered else ""
         if other:
             reason = "{}: what is made later takes such values by their numbers".format(other)
             return Prediction(label, Outcome.WRONG_VALUE, reason, SAME_OPTIMIZER, is_suspected=True)

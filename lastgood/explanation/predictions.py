@@ -79,3 +79,9 @@ TRACK = "track it under that name again, or restore with expect_partial() if it 
 RESAVE = "track it under the name that it was saved by, or set it yourself after the restore"
 SAME_OPTIMIZER = "restore with the optimizer that was saved, or leave it out of the checkpoint object"
 SAME_ORDER = "build lists and layers in the order in which they were saved, or keep them as named attributes"
+
+#: What an error at one value, to be named, means for those before and behind it.
+HALF = "it is assigned before restore() raises at `{}`, and keeps that value"
+START_ANEW = "do not go on after the error: make new objects and restore what fits"
+BEHIND = "restore() raises at `{}` before it comes to this one"
+SEE_FIRST = "see to `{}` first"

@@ -128,17 +128,6 @@ class Sides:
     def _below_optimizers(self) -> AbstractSet[int]:
         return self.paths.below(optimizers_of(self.target))
 
-    def other_optimizer(self, live: int, key: bytes) -> str:
-        """Why a saved value is another optimizer's than this one (or the one with this list); "" where it is not."""
-        step = self.paths.step_to(live)
-        traits = [self.target.traits_of(one) for one in (live, *(step[:1] if step is not None else ()))]
-        own = next((one.name for one in traits if one.is_optimizer), "")
-        name = self.names.get(key, "")
-        other, slash, _ = name.partition("/")
-        if not (own and slash) or class_in(own) in map(class_in, name.split("/")):  # it may stand behind a scope
-            return ""
-        return "it was saved by the optimizer `{}` as `{}`, and here the optimizer is `{}`".format(other, name, own)
-
     @cached_property
     def saved_slots(self) -> Mapping[bytes, Tuple[int, str]]:
         """By the key of each saved slot variable: its optimizer, and the slot's name."""
@@ -186,12 +175,6 @@ class Sides:
         """The difference in the number of children of an object that leads to this one."""
         found = (self._counts_by_parent.get(one, {}) for one in self.paths.above(variable))
         return next((one for counts in found for one in counts.values()), None)
-
-
-def class_in(name: str) -> str:
-    """The class in an optimizer's name: lower case, without the number that Keras gave out."""
-    stem, _, number = name.rpartition("_")
-    return (stem if stem and number.isdigit() else name).lower().replace("_", "")
 
 
 def optimizers_of(side: Description) -> AbstractSet[int]:

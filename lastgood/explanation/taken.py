@@ -9,8 +9,19 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from lastgood.explanation.described import Tensor, label_of
 from lastgood.explanation.displacement import MOVED, SHIFTED, SWAPPED, Displacement, Pair, find_displaced
-from lastgood.explanation.predictions import FIT, SAME_OPTIMIZER, SAME_ORDER, Outcome, Prediction
-from lastgood.explanation.sides import UNKNOWN, Assignment, Sides, class_in
+from lastgood.explanation.optimizers import why_of_another, why_saved_by_another
+from lastgood.explanation.predictions import (
+    BEHIND,
+    FIT,
+    HALF,
+    SAME_OPTIMIZER,
+    SAME_ORDER,
+    SEE_FIRST,
+    START_ANEW,
+    Outcome,
+    Prediction,
+)
+from lastgood.explanation.sides import UNKNOWN, Assignment, Sides
 from lastgood.manifest import Kind
 
 _HOW = {
@@ -57,14 +68,11 @@ def _assigned_before(batch: Sequence[Assignment], faults: Faults) -> int:
 
 
 def _half(sides: Sides, one: Assignment, culprit: str) -> Prediction:
-    reason = "it is assigned before restore() raises at `{}`, and keeps that value".format(culprit)
-    fix = "do not go on after the error: make new objects and restore what fits"
-    return _predict(sides, one, Outcome.HALF_RESTORED, reason, fix)
+    return _predict(sides, one, Outcome.HALF_RESTORED, HALF.format(culprit), START_ANEW)
 
 
 def _after(sides: Sides, batch: Sequence[Assignment], faults: Faults, culprit: str) -> List[Prediction]:
-    reason = "restore() raises at `{}` before it comes to this one".format(culprit)
-    fix = "see to `{}` first".format(culprit)
+    reason, fix = BEHIND.format(culprit), SEE_FIRST.format(culprit)
     return [
         _predict(sides, one, Outcome.ERROR, faults[one.key].reason, FIT)
         if one.key in faults
@@ -121,7 +129,7 @@ def _judge(sides: Sides, one: Assignment, displacement: Optional[Displacement]) 
         return _predict(sides, one, Outcome.WRONG_VALUE, reason, SAME_ORDER, not displacement.is_certain)
     if one.live is None:
         return _judge_created(sides, one)
-    other = _other_optimizer(sides, one, one.live)
+    other = why_of_another(sides, one, one.live)
     if other:
         return _predict(sides, one, Outcome.WRONG_VALUE, other, SAME_OPTIMIZER, is_suspected=True)
     return _judge_kind(sides, one, one.live)
@@ -158,27 +166,11 @@ def _judge_created(sides: Sides, one: Assignment) -> Prediction:
             name,
         )
         return _predict(sides, one, Outcome.DROPPED, reason, SAME_OPTIMIZER)
-    other = sides.other_optimizer(live, one.key) if live is not None else ""
+    other = why_saved_by_another(sides, live, one.key) if live is not None else ""
     if other:
         reason = "{}: TensorFlow creates it, and nobody reads it".format(other)
         return _predict(sides, one, Outcome.DROPPED, reason, SAME_OPTIMIZER, is_suspected=True)
     return _predict(sides, one, Outcome.RESTORED, "the optimizer creates this slot variable with the saved value")
-
-
-def _other_optimizer(sides: Sides, one: Assignment, live: bytes) -> str:
-    """Why a value of an optimizer does not fit, where the names say that it is another class's or another place's."""
-    name, own = sides.names.get(one.key, ""), sides.live_names.get(live, "")
-    mine, other = own.partition("/"), name.partition("/")
-    is_state = sides.target.tensors.get(live, UNKNOWN).elements > 1
-    if not (is_state and mine[1] and other[1] and sides.is_below_optimizer(one.variable)):
-        return ""
-    if class_in(other[0]) != class_in(mine[0]):
-        return "it was saved by the optimizer `{}` as `{}`, and here it is `{}`".format(other[0], name, own)
-    step = sides.paths.step_to(one.variable)
-    difference = sides.count_of(*step) if step is not None else None
-    if difference is not None and mine[2] != other[2]:
-        return "{}; this value was `{}` there, and is `{}` here".format(difference.sentence, name, own)
-    return ""
 
 
 def _predict(
