@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def say(line: str) -> None:
-    """Prints one line at once. Names may be any bytes: what cannot be encoded, or could steer a terminal, is escaped."""
+    """Prints one line at once. Names may be any bytes: what cannot be encoded or could steer a terminal is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     print(printable(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 

@@ -164,7 +164,7 @@ class Description:
         return dict(self.graph.nodes[node].children)
 
     def values(self) -> Iterator[Tuple[Attribute, str]]:
-        """Every value, with its object's path as people read it; without `save_counter`, which `restore` makes itself."""
+        """Every value, and where its object is, as people read it; not `save_counter`, which `restore` makes itself."""
         paths = paths_in_words(self.graph)
         for number, node in enumerate(self.graph.nodes):
             for attribute in node.attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lastgood.bundle.graph import Attribute, Node, ObjectGraph, SlotVariable
+from lastgood.explain import Outcome, Prediction, explain
 from lastgood.explanation.described import ATTRIBUTES, VARIABLE_VALUE, Description, Tensor, paths_of
 
 
@@ -63,3 +64,13 @@ def graph_of(
     children: list[tuple[tuple[str, int], ...]], slots: dict[int, tuple[SlotVariable, ...]] | None = None
 ) -> ObjectGraph:
     return ObjectGraph(tuple(Node(one, (), (slots or {}).get(number, ())) for number, one in enumerate(children)))
+
+
+def outcomes(saved: Description, target: Description) -> dict[str, Outcome]:
+    """What becomes of each value."""
+    return {one.key: one.outcome for one in explain(saved, target).predictions}
+
+
+def only(saved: Description, target: Description, key: str) -> Prediction:
+    """What is said of one value."""
+    return next(one for one in explain(saved, target).predictions if one.key == key)
