@@ -2,7 +2,8 @@
 
     python -m benchmarks.report [--only NAME…] [--pairs N] [--json]
 
-With --only or --json it writes no file. Exit status 1: a figure missed its aim; 3: a benchmark could not be run.
+A row of the page stays until its benchmark is run again. With --json it writes no file. Exit status 1: a figure missed
+its aim; 3: a benchmark could not be run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import beside, recovery, save, step_cost, throughput, verify
 from benchmarks.gangs import BenchmarkError
-from benchmarks.results import Result, document, table
+from benchmarks.results import TABLE_HEAD, Result, document, row, table
 from tools.suite import commit_name
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -35,11 +37,13 @@ BENCHMARKS: dict[str, Callable[[str, int], Result]] = {
 HEAD = """# Benchmarks
 
 Written by `make bench`. Each figure is a ratio to a baseline, or a share of it, measured in the same run: medians of
-interleaved pairs, and beside them the lowest and the highest figure that a single pair gave.
-
-{date} UTC, commit {commit}, {machine}.
+interleaved pairs, and beside them the lowest and the highest figure that a single pair gave. A row stays until its
+benchmark is run again (`make bench ARGS="--only save"`).
 
 """
+
+#: A row as `page` writes it. A header's last cell names no commit.
+ROW = re.compile(r"^\| ([^|]+) \| .*, commit [^|]* \|$", re.MULTILINE)
 
 
 def machine() -> str:
@@ -47,9 +51,12 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release().partition('-')[0]}"
 
 
-def page(results: Sequence[Result], date: str, commit: str, machine: str) -> str:
-    """docs/benchmarks.md."""
-    return HEAD.format(date=date, commit=commit, machine=machine) + table(results) + "\n"
+def page(former: str, results: Sequence[Result], when: str) -> str:
+    """docs/benchmarks.md, with the rows of `results` in place of their former ones. when: date, commit, machine."""
+    rows = {found.group(1): found.group() for found in ROW.finditer(former)}
+    rows.update((result.name, f"{row(result)} {when} |") for result in results)
+    head = (f"{TABLE_HEAD[0]} measured |", f"{TABLE_HEAD[1]}---|")
+    return HEAD + "\n".join([*head, *rows.values()]) + "\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -73,9 +80,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     print(json.dumps([document(r) for r in results], indent=1) if options.json else table(results))
-    if not options.json and not options.only:
-        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        TARGET.write_text(page(results, date, commit_name(), machine()), encoding="utf-8")
+    if not options.json:
+        when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}, commit {commit_name()}"
+        former = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
+        TARGET.write_text(page(former, results, when), encoding="utf-8")
     return 0 if all(r.is_met for r in results) else 1
 
 

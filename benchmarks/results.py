@@ -89,21 +89,27 @@ def document(result: Result) -> dict[str, object]:
     }
 
 
+TABLE_HEAD = (
+    "| benchmark | what | baseline | median baseline | median lastgood | figure | single pairs | aim | pairs |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
+
+
 def table(results: Sequence[Result]) -> str:
     """A Markdown table, one row per result."""
-    rows = [
-        "| benchmark | what | baseline | median baseline | median lastgood | figure | single pairs | aim | pairs |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in results:
-        low, high = r.spread
-        sides = f"{median(r.baseline):.4g} {r.unit} | {median(r.ours):.4g} {r.unit}"
-        verdict = "met" if r.is_met else "missed"
-        rows.append(
-            f"| {r.name} | {r.what} | {r.baseline_is} | {sides} | **{shown(r, r.figure)}** |"
-            f" {shown(r, low)} … {shown(r, high)} | ≤ {shown(r, r.aim)}, {verdict} | {len(r.ours)} |"
-        )
-    return "\n".join(rows)
+    return "\n".join([*TABLE_HEAD, *map(row, results)])
+
+
+def row(result: Result) -> str:
+    """One result as a row of the table."""
+    r = result
+    low, high = r.spread
+    sides = f"{median(r.baseline):.4g} {r.unit} | {median(r.ours):.4g} {r.unit}"
+    verdict = "met" if r.is_met else "missed"
+    return (
+        f"| {r.name} | {r.what} | {r.baseline_is} | {sides} | **{shown(r, r.figure)}** |"
+        f" {shown(r, low)} … {shown(r, high)} | ≤ {shown(r, r.aim)}, {verdict} | {len(r.ours)} |"
+    )
 
 
 def shown(result: Result, figure: float) -> str:

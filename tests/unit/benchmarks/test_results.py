@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.report import page
 from benchmarks.results import Result, document, interleaved, table
 
 
@@ -34,6 +35,22 @@ def test_a_figure_above_its_aim_is_shown_as_missed() -> None:
 
     # then
     assert row == "| n | w | b | 2 s | 2 s | **1.000x** | 0.500x … 1.500x | ≤ 0.900x, missed | 3 |"
+
+
+def test_a_row_of_the_page_stays_until_its_benchmark_is_run_again() -> None:
+    # given
+    first = page("", [result(), result(name="other")], "yesterday, commit a")
+
+    # when
+    second = page(first, [result(aim=0.9)], "today, commit b")
+
+    # then
+    former, now = first.splitlines(), second.splitlines()
+    assert now[:-2] == former[:-2]
+    assert (
+        now[-2] == "| n | w | b | 2 s | 2 s | **1.000x** | 0.500x … 1.500x | ≤ 0.900x, missed | 3 | today, commit b |"
+    )
+    assert now[-1] == former[-1]
 
 
 def test_the_json_document_carries_every_sample() -> None:
