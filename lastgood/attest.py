@@ -155,7 +155,7 @@ def _foreign(found: Verification, expected: _Expected, detail: str) -> Verificat
 
 def may_be_attested(found: Verification) -> bool:
     """Whether a manifest may be written for it: it is whole, or of a format that only a manifest can prove whole."""
-    return found.is_whole or [fault.reason for fault in found.faults] == [Reason.NO_CHECKSUM]
+    return all(fault.reason in (Reason.NOT_FINITE, Reason.NO_CHECKSUM) for fault in found.faults)
 
 
 def write_manifest(found: Verification, now_s: Optional[float] = None) -> str:
@@ -191,11 +191,13 @@ def _of_bundle(found: Verification, at_s: float) -> Sidecar:
 
 def _of_keras(path: str, at_s: float) -> Sidecar:
     from lastgood.keras.files import read_model_config
-    from lastgood.keras.verify import file_sum, verify_keras
+    from lastgood.keras.verify import Options, file_sum, verify_keras
     from lastgood.recognition import Kind, recognise
 
     kind, noted = recognise(path).kind, file_sum(path)
-    if verify_keras(path, kind, noted).faults:  # what was verified may have been another file than the one noted
+    if verify_keras(
+        path, kind, noted, options=Options(finite=False)
+    ).faults:  # what was verified may have been another file than the one noted
         raise NotTheSameError(_WRITTEN_AGAIN.format(path))
     model = None
     if kind is Kind.KERAS:

@@ -10,7 +10,7 @@ the same question is put to the codes' highest bytes. Only a piece that has some
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple, Optional
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,6 +27,9 @@ class Counts(NamedTuple):
 
 
 NONE = Counts(0, 0)
+
+#: Less than this is looked at without numpy, whose import takes longer.
+WORTH_NUMPY_BYTES = 32 << 20
 
 
 class _Codes(NamedTuple):
@@ -78,6 +81,22 @@ def counter(dtype: str, numpy: "Optional[ModuleType]" = None) -> Optional[Count]
     if codes is None:
         return None
     return _count_by_bytes(codes) if numpy is None else _count_by_numpy(codes, numpy)
+
+
+def counters(sizes_bytes: Mapping[str, int]) -> Dict[str, Count]:
+    """What counts NaN and Inf, by type, for so many bytes of each; types that have neither are left out."""
+    floating = [dtype for dtype in sizes_bytes if has_non_finite(dtype)]
+    numpy = import_numpy() if sum(sizes_bytes[dtype] for dtype in floating) >= WORTH_NUMPY_BYTES else None
+    found = {dtype: counter(dtype, numpy) for dtype in floating}
+    return {dtype: count for dtype, count in found.items() if count is not None}
+
+
+def in_words(found: Counts, elements: int, dtype: str) -> str:
+    """What was found, as a part of a sentence: "1 NaN and 2 Inf among its 64 float32 values"."""
+    named = " and ".join(
+        "{} {}".format(count, name) for count, name in ((found.nan, "NaN"), (found.inf, "Inf")) if count
+    )
+    return "{} among its {} {} values".format(named, elements, dtype)
 
 
 def import_numpy() -> "Optional[ModuleType]":

@@ -14,6 +14,7 @@ class Remark(str, Enum):
     FOOTER_PADDING = "FooterPadding"  # bytes of the index's footer that nobody reads are not what a writer leaves there
     METAINDEX = "Metaindex"  # the index's block of meta information, which bundles do not use, is damaged
     TRAILING_BYTES = "TrailingBytes"  # a data file is longer than its tensors
+    VALUES_UNREAD = "ValuesUnread"  # NaN and Inf were not looked for, since the values cannot be read here
     DAMAGED_MANIFEST = "DamagedManifest"  # the manifest beside it is not what was written
     FOREIGN_MANIFEST = "ForeignManifest"  # what lies in the manifest's place is no manifest, or another checkpoint's
     NEWER_MANIFEST = "NewerManifest"  # the manifest is of a version that this lastgood does not read

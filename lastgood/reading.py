@@ -28,9 +28,6 @@ from lastgood.shift import combine
 JOB_BYTES = 16 << 20
 REMOTE_JOB_BYTES = 8 << 20
 
-#: Less than this is looked at for NaN without numpy, whose import takes longer.
-WORTH_NUMPY_BYTES = 32 << 20
-
 #: More threads find no more bandwidth anywhere.
 MAX_THREADS = 256
 
@@ -299,7 +296,9 @@ class Reader:
             self._found(_BYTES, index, Reason.CORRUPT, what)
             return False
         if nan or inf:
-            self._found(_VALUES, index, Reason.NOT_FINITE, _in_words(entry, nan, inf))
+            self._found(
+                _VALUES, index, Reason.NOT_FINITE, finite.in_words(finite.Counts(nan, inf), entry.elements, entry.dtype)
+            )
         return True
 
     def _found(self, rank: int, index: int, reason: Reason, detail: str) -> None:
@@ -339,13 +338,10 @@ _MAX_ELEMENT_BYTES = 16
 
 def _counters(entries: Sequence[Entry]) -> Dict[str, finite.Count]:
     """What counts NaN and Inf, by type."""
-    sizes: Dict[str, int] = {}
+    sizes_bytes: Dict[str, int] = {}
     for entry in entries:
-        sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.size_bytes
-    floating = [dtype for dtype in sizes if finite.has_non_finite(dtype)]
-    numpy = finite.import_numpy() if sum(sizes[dtype] for dtype in floating) >= WORTH_NUMPY_BYTES else None
-    found = {dtype: finite.counter(dtype, numpy) for dtype in floating}
-    return {dtype: count for dtype, count in found.items() if count is not None}
+        sizes_bytes[entry.dtype] = sizes_bytes.get(entry.dtype, 0) + entry.size_bytes
+    return finite.counters(sizes_bytes)
 
 
 def _whole(parts: List[_Part]) -> Tuple[int, int, int]:
@@ -355,8 +351,3 @@ def _whole(parts: List[_Part]) -> Tuple[int, int, int]:
         crc = combine(crc, part.crc, part.size_bytes)
         nan, inf = nan + part.counts.nan, inf + part.counts.inf
     return crc, nan, inf
-
-
-def _in_words(entry: Entry, nan: int, inf: int) -> str:
-    found = " and ".join("{} {}".format(count, name) for count, name in ((nan, "NaN"), (inf, "Inf")) if count)
-    return "{} among its {} {} values".format(found, entry.elements, entry.dtype)

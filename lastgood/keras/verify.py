@@ -1,7 +1,7 @@
 """Is a Keras file whole? A `.keras` archive says so by the CRC-32 of its members; a `.weights.h5` file cannot say.
 
-HDF5 carries no checksum of its values, so such a file is proven right only by the checksum that its manifest notes.
-Whether its values are finite is not looked at.
+HDF5 carries no checksum of its values, so such a file is proven right only by the checksum that its manifest notes, or
+wrong where it does not parse. Values that are NaN or Inf are found in both; what cannot be looked at is a note.
 """
 
 import os
@@ -12,6 +12,9 @@ from lastgood.bundle.files import open_file, stat_file
 from lastgood.errors import BundleError
 from lastgood.file_digest import digest_file
 from lastgood.keras.files import NO_CHECKSUM, check_archive
+from lastgood.keras.values import look_for_nan, why_unread
+from lastgood.notes import Note, Remark
+from lastgood.opened import KERAS, WEIGHTS_H5
 from lastgood.reasons import Reason
 from lastgood.recognition import Kind
 from lastgood.sidecar import FileSum
@@ -25,6 +28,7 @@ class Options(NamedTuple):
     """Those of `verify` that mean something for one file."""
 
     drop_cache: bool = False
+    finite: bool = True
     settle_s: float = 0.0
     now_s: Optional[float] = None
 
@@ -56,17 +60,32 @@ def verify_keras(
             faults.append(Fault(Reason.NO_CHECKSUM, NO_CHECKSUM.format(path)))
     except BundleError as error:
         faults.append(Fault(error.reason, error.detail))
+    is_as_noted = saved is not None and not faults
+    notes: List[Note] = []
+    if options.finite and all(fault.reason is Reason.NO_CHECKSUM for fault in faults):
+        faults, notes = _with_values(path, kind, faults)
     faults = _settled(before, path, faults, options)
     return Verification(
         prefix=path,
         digest="",
         faults=tuple(faults),
+        notes=tuple(notes),
         tensors=0,
         bytes_read=bytes_read,
         duration_s=time.monotonic() - started_s,
         medium="disk" if is_from_disk and bytes_read else "cache",
-        manifest=manifest_path if saved is not None and not faults else "",
+        manifest=manifest_path if is_as_noted else "",
     )
+
+
+def _with_values(path: str, kind: Kind, faults: List[Fault]) -> Tuple[List[Fault], List[Note]]:
+    """The faults, with those of the values; a file that is not proven right and does not parse is damaged."""
+    values = look_for_nan(path, KERAS if kind is Kind.KERAS else WEIGHTS_H5)
+    if values.unread is None:
+        return [*values.faults, *faults], []
+    if faults and isinstance(values.unread, BundleError) and values.unread.reason is Reason.CORRUPT:
+        return [Fault(Reason.CORRUPT, values.unread.detail)], []
+    return [*values.faults, *faults], [Note(Remark.VALUES_UNREAD, why_unread(values.unread))]
 
 
 def verify_unknown(path: str, error: BundleError, options: Options) -> Verification:

@@ -172,7 +172,7 @@ def test_large_data_are_counted_by_numpy_and_small_ones_without(tmp_path, monkey
     monkeypatch.setattr(reading.finite, "import_numpy", lambda: asked.append(1) or __import__("numpy"))
 
     assert (verify(prefix).faults, asked) == (expected, [])
-    monkeypatch.setattr(reading, "WORTH_NUMPY_BYTES", 1)
+    monkeypatch.setattr(reading.finite, "WORTH_NUMPY_BYTES", 1)
     assert (verify(prefix).faults, asked) == (expected, [1])
 
 

@@ -1,5 +1,6 @@
 """Keras files: an archive proves itself, HDF5 only by its manifest; and what is recognised and not read."""
 
+import io
 import json
 import os
 import shutil
@@ -8,7 +9,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import h5py
 import jsonschema
+import numpy as np
 import pytest
 
 import lastgood
@@ -19,13 +22,22 @@ from lastgood.reasons import Reason
 
 SOURCE = Path(lastgood.__file__).parents[1]
 SCHEMA = json.loads((SOURCE / "docs" / "schemas" / "manifest.schema.json").read_text())
-HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 8
+
+
+def hdf5(*values):
+    """A file of one variable, as Keras lays it out."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file["layers/dense/vars/0"] = np.array(values, np.float32)
+    return content.getvalue()
+
+
+HDF5 = hdf5(*range(100))
 CONFIG = '{"class_name": "Functional", "config": {"name": "net"}}'
 
 
 @pytest.fixture
 def weights(tmp_path):
-    """As far as verifying goes: it looks at no structure."""
     path = tmp_path / "model.weights.h5"
     path.write_bytes(HDF5)
     return str(path)
@@ -58,7 +70,7 @@ def test_of_weights_without_a_manifest_nothing_can_be_said(weights, capsys):
 def test_a_manifest_makes_weights_decidable(weights, capsys):
     assert main(["verify", "--write-manifest", weights]) == 3
     assert main(["verify", weights]) == 0
-    assert capsys.readouterr().out.splitlines()[-2:][0] == f"Good    {weights}  2.1 kB, as its manifest says"
+    assert capsys.readouterr().out.splitlines()[-2:][0] == f"Good    {weights}  4.9 kB, as its manifest says"
 
     flip(weights, 1000)
     assert reasons(verify_saved(weights)) == [Reason.CORRUPT]
@@ -92,6 +104,86 @@ def test_a_damaged_archive_is_bad(archive):
     assert reasons(verify_saved(archive)) == [Reason.CORRUPT]
     os.truncate(archive, position)
     assert reasons(verify_saved(archive)) == [Reason.TORN]
+
+
+def archive_of(path, weights):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("model.weights.h5", weights)
+    return str(path)
+
+
+def test_values_that_are_not_finite_make_either_file_bad(tmp_path, capsys):
+    # given
+    content = hdf5(1.0, np.nan, np.inf, -np.inf)
+    archive = archive_of(tmp_path / "model.keras", content)
+    weights = tmp_path / "model.weights.h5"
+    weights.write_bytes(content)
+
+    # when
+    status, status_without = main(["verify", archive, str(weights)]), main(["verify", "--no-finite", archive])
+    lines = capsys.readouterr().out.splitlines()
+
+    # then
+    sentence = "NotFinite: {}: layers/dense/vars/0 has 1 NaN and 2 Inf among its 4 float32 values"
+    assert (status, status_without) == (1, 0)
+    assert lines[0].startswith(f"Bad     {archive}  {sentence.format(archive)}")
+    assert lines[1].startswith(f"Bad     {weights}  {sentence.format(weights)}; and 1 more")
+    assert reasons(verify_saved(str(weights))) == [Reason.NOT_FINITE, Reason.NO_CHECKSUM]
+
+
+def test_values_that_are_not_finite_are_saved_ones_and_their_manifest_says_so(tmp_path):
+    # given
+    weights = tmp_path / "model.weights.h5"
+    weights.write_bytes(hdf5(np.nan))
+
+    # when
+    path = write_manifest(verify_saved(str(weights)))
+    found = verify_saved(str(weights))
+
+    # then
+    assert (reasons(found), found.manifest) == ([Reason.NOT_FINITE], path)
+
+
+def test_many_variables_that_are_not_finite_are_counted(tmp_path):
+    # given
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for number in range(11):
+            file[f"layers/dense_{number:02d}/vars/0"] = np.array([np.inf], np.float32)
+
+    # when
+    found = verify_saved(archive_of(tmp_path / "model.keras", content.getvalue()))
+
+    # then
+    assert [fault.detail for fault in found.faults[8:]] == ["and 3 more"]
+
+
+def test_hdf5_that_does_not_parse_is_damaged_where_no_checksum_says_more(tmp_path):
+    # given
+    weights, archive = tmp_path / "model.weights.h5", archive_of(tmp_path / "model.keras", HDF5[:200])
+    weights.write_bytes(HDF5[: len(HDF5) // 2])
+
+    # when
+    alone, in_archive = verify_saved(str(weights)), verify_saved(archive)
+
+    # then
+    assert reasons(alone) == [Reason.CORRUPT]
+    assert "model.weights.h5 is damaged: OSError" in alone.faults[0].detail
+    assert (reasons(in_archive), [note.remark for note in in_archive.notes]) == ([], [Remark.VALUES_UNREAD])
+
+
+def test_without_h5py_a_note_says_that_values_were_not_looked_at(archive, monkeypatch, capsys):
+    # given
+    monkeypatch.setitem(sys.modules, "h5py", None)
+
+    # when
+    status = main(["verify", archive])
+
+    # then
+    assert status == 0
+    assert "note: ValuesUnread: NaN and Inf were not looked for: reading Keras files needs h5py: pip install" in (
+        capsys.readouterr().out
+    )
 
 
 def test_no_manifest_notes_an_archive_that_was_damaged_after_it_was_verified(archive):
