@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sealing import seal_checkpoint, seal_index
 
+from lastgood.attest import verify_saved
 from lastgood.bundle.contents import read_string_scalar
 from lastgood.bundle.graph import parse_graph
 from lastgood.bundle.reader import parse_bundle, read_bundle
@@ -211,7 +212,7 @@ def state_text(data: bytes) -> None:
 
 
 def weights_h5(data: bytes) -> None:
-    """Any bytes as a Keras file of weights: what it holds, or a BundleError."""
+    """Any bytes as a Keras file of weights: what it holds, or a BundleError; and a verdict."""
     _read_keras_file("m.weights.h5", data)
 
 
@@ -228,6 +229,7 @@ def _read_keras_file(name: str, data: bytes) -> None:
             if read is _read_every_value or name.endswith(".keras"):
                 with suppress(BundleError):
                     read(str(path))
+        verify_saved(str(path))
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
