@@ -195,9 +195,8 @@ def _of_keras(path: str, at_s: float) -> Sidecar:
     from lastgood.recognition import Kind, recognise
 
     kind, noted = recognise(path).kind, file_sum(path)
-    if verify_keras(
-        path, kind, noted, options=Options(finite=False)
-    ).faults:  # what was verified may have been another file than the one noted
+    again = verify_keras(path, kind, noted, options=Options(finite=False))
+    if again.faults:  # what was verified may have been another file than the one noted
         raise NotTheSameError(_WRITTEN_AGAIN.format(path))
     model = None
     if kind is Kind.KERAS:

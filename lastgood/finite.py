@@ -10,7 +10,7 @@ the same question is put to the codes' highest bytes. Only a piece that has some
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NamedTuple, Optional, Protocol
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,6 +27,19 @@ class Counts(NamedTuple):
 
 
 NONE = Counts(0, 0)
+
+
+class Stored(Protocol):
+    """A tensor as far as it matters here, whatever format it lies in."""
+
+    @property
+    def dtype(self) -> str:
+        """TensorFlow's name of the type."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the stored bytes."""
+
 
 #: Less than this is looked at without numpy, whose import takes longer.
 WORTH_NUMPY_BYTES = 32 << 20
@@ -83,11 +96,14 @@ def counter(dtype: str, numpy: "Optional[ModuleType]" = None) -> Optional[Count]
     return _count_by_bytes(codes) if numpy is None else _count_by_numpy(codes, numpy)
 
 
-def counters(sizes_bytes: Mapping[str, int]) -> Dict[str, Count]:
-    """What counts NaN and Inf, by type, for so many bytes of each; types that have neither are left out."""
-    floating = [dtype for dtype in sizes_bytes if has_non_finite(dtype)]
-    numpy = import_numpy() if sum(sizes_bytes[dtype] for dtype in floating) >= WORTH_NUMPY_BYTES else None
-    found = {dtype: counter(dtype, numpy) for dtype in floating}
+def counters(tensors: Iterable[Stored]) -> Dict[str, Count]:
+    """What counts NaN and Inf in all of these, by type; types that have neither are left out."""
+    sizes_bytes: Dict[str, int] = {}
+    for tensor in tensors:
+        if has_non_finite(tensor.dtype):
+            sizes_bytes[tensor.dtype] = sizes_bytes.get(tensor.dtype, 0) + tensor.size_bytes
+    numpy = import_numpy() if sum(sizes_bytes.values()) >= WORTH_NUMPY_BYTES else None
+    found = {dtype: counter(dtype, numpy) for dtype in sizes_bytes}
     return {dtype: count for dtype, count in found.items() if count is not None}
 
 

@@ -148,7 +148,7 @@ class Reader:
         self._threads = max(1, len(first))
         self._bypass_cache = self._is_from_disk = bypass_cache
         self._on_read = on_read
-        self._counters = _counters(entries) if look_for_nan else {}
+        self._counters = finite.counters(entries) if look_for_nan else {}
         self._lock = threading.Lock()
         self._stop = False
         self._bytes_read = [0] * self._threads
@@ -296,9 +296,8 @@ class Reader:
             self._found(_BYTES, index, Reason.CORRUPT, what)
             return False
         if nan or inf:
-            self._found(
-                _VALUES, index, Reason.NOT_FINITE, finite.in_words(finite.Counts(nan, inf), entry.elements, entry.dtype)
-            )
+            detail = finite.in_words(finite.Counts(nan, inf), entry.elements, entry.dtype)
+            self._found(_VALUES, index, Reason.NOT_FINITE, detail)
         return True
 
     def _found(self, rank: int, index: int, reason: Reason, detail: str) -> None:
@@ -334,14 +333,6 @@ def in_parallel(ask: Callable[[_Question], _Answer], questions: Sequence[_Questi
 
 #: Pieces hold whole elements of every type.
 _MAX_ELEMENT_BYTES = 16
-
-
-def _counters(entries: Sequence[Entry]) -> Dict[str, finite.Count]:
-    """What counts NaN and Inf, by type."""
-    sizes_bytes: Dict[str, int] = {}
-    for entry in entries:
-        sizes_bytes[entry.dtype] = sizes_bytes.get(entry.dtype, 0) + entry.size_bytes
-    return finite.counters(sizes_bytes)
 
 
 def _whole(parts: List[_Part]) -> Tuple[int, int, int]:

@@ -4,7 +4,7 @@ A file whose values cannot be looked at (no h5py, or something that Keras does n
 what its bytes prove is another question. Only HDF5 that does not parse is a fault, where the caller has no checksum.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from lastgood import finite
 from lastgood.errors import BundleError, MissingExtraError
@@ -32,10 +32,7 @@ def look_for_nan(path: str, format: str) -> Values:
     except (BundleError, MissingExtraError) as error:
         return Values((), error)
     try:
-        sizes_bytes: Dict[str, int] = {}
-        for tensor in checkpoint.tensors.values():
-            sizes_bytes[tensor.dtype] = sizes_bytes.get(tensor.dtype, 0) + tensor.size_bytes
-        counters = finite.counters(sizes_bytes)
+        counters = finite.counters(checkpoint.tensors.values())
         for key, tensor in checkpoint.tensors.items():
             count = counters.get(tensor.dtype)
             found = finite.NONE if count is None else _count(checkpoint, key, count)
