@@ -34,9 +34,12 @@ class Reason(str, Enum):
     # An attempt failed.
     WORKER_EXITED = "WorkerExited"  # a trainer ended with a status other than 0
     WORKER_KILLED = "WorkerKilled"  # a trainer was ended by a signal
+    OUT_OF_MEMORY = "OutOfMemory"  # the kernel killed a trainer for want of memory
+    PREEMPTED = "Preempted"  # a worker was told from outside to end
+    PEER_LOST = "PeerLost"  # a trainer ended because its connection to a peer broke, and nobody knows why that went
     WORKER_LOST = "WorkerLost"  # a worker's agent has not been heard of for too long
     LAUNCHER_LOST = "LauncherLost"  # a worker's launcher died, and its trainer with it
-    START_TIMEOUT = "StartTimeout"  # a trainer was not started in time
+    START_TIMEOUT = "StartTimeout"  # a trainer was not started, or did not make its first step, in time
     NOT_RESTORED = "NotRestored"  # a worker went on to train without having restored the plan's checkpoint
     RESTORED_WRONG = "RestoredWrong"  # live variables differ from the plan's manifest after the restore
     RESTORE_FAILED = "RestoreFailed"  # TensorFlow raised an error while restoring
@@ -45,6 +48,7 @@ class Reason(str, Enum):
     FINISHED = "Finished"  # every worker ended with status 0
     INTERRUPTED = "Interrupted"  # a person or a signal asked for it
     BUDGET_SPENT = "BudgetSpent"  # too many restarts without progress
+    SCRIPT_FAILS = "ScriptFails"  # the script raised the same exception at the same place and step twice in a row
     NO_GOOD_CHECKPOINT = "NoGoodCheckpoint"  # checkpoints lie there, and none of them may be restored
     REFUSED = "Refused"  # the job is of a kind that lastgood does not steer
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 
 from lastgood.v1 import job_service_pb2 as job_pb
 from lastgood.v1 import job_service_pb2_grpc
@@ -96,10 +97,13 @@ class JobClient:
         finally:
             call.cancel()
 
-    def stop_job(self, name: str, who: str, why: str) -> None:
-        """Asks that a run ends: its gang is stopped, and no new attempt is made."""
+    def stop_job(self, name: str, who: str, why: str, grace_s: float = 0.0) -> None:
+        """Asks that a run ends: its gang is stopped, after at most `grace_s`, and no new attempt is made."""
+        grace = Duration()
+        grace.FromNanoseconds(int(grace_s * 1e9))
+        request = job_pb.StopJobRequest(name=name, who=who, why=why, grace=grace if grace_s > 0 else None)
         try:
-            self._stub.StopJob(job_pb.StopJobRequest(name=name, who=who, why=why), timeout=self._timeout_s)
+            self._stub.StopJob(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
             self._fail(error)
 

@@ -19,6 +19,7 @@ _POLICY_HELP = {
     "stop_s": "how long a gang may take to be proven dead",
     "lost_s": "silence after which a worker counts as lost",
     "max_restarts": "restarts in a row without a new good checkpoint before the run is stopped",
+    "first_step_s": "from the plan until every worker's first step, doubled after each time it was missed; 0: no limit",
     "back_off_s": "pause before the second restart without progress; doubles each time",
 }
 

@@ -37,6 +37,7 @@ class Desired:
     plan: what the attempt starts from; None until that is decided.
     listing_wanted: no checkpoint is known; list each directory that the script asks for.
     steering: False: the hooks observe only. Equal for the whole gang.
+    end_announced: the gang is about to be stopped; each trainer gets SIGTERM once, and may save and end by itself.
     """
 
     attempt: int = 0
@@ -49,6 +50,7 @@ class Desired:
     steering: bool = True
     tasks: tuple[Task, ...] = ()
     end: End | None = None
+    end_announced: bool = False
 
 
 def desired_state(run: Run, worker: WorkerId) -> Desired:
@@ -72,6 +74,7 @@ def desired_state(run: Run, worker: WorkerId) -> Desired:
         steering=attempt.is_steered,
         tasks=tasks,
         end=run.end,
+        end_announced=action is TrainerAction.RUN and run.stop_notice is not None,
     )
 
 

@@ -20,10 +20,12 @@ from lastgood_controller.model import (
     Cause,
     Checkpoint,
     Failure,
+    Notice,
     Plan,
     Receipt,
     Run,
     SaveReport,
+    ScriptError,
     Standing,
     Trainer,
     WorkerId,
@@ -145,7 +147,14 @@ def _trainer(trainer: Trainer) -> Document:
         "was_stopped": trainer.was_stopped,
         "reached_step": trainer.reached_step,
         "last_lines": list(trainer.last_lines),
+        "asked_signal": trainer.asked_signal,
+        "error": None if trainer.error is None else _script_error(trainer.error),
+        "oom_kills": trainer.oom_kills,
     }
+
+
+def _script_error(error: ScriptError) -> Document:
+    return {"type": error.type, "message": error.message, "place": error.place, "lines": list(error.lines)}
 
 
 def _oldest_first(run: Run) -> list[Checkpoint]:
@@ -194,6 +203,7 @@ def _attempt(attempt: Attempt) -> Document:
         "gate_opened_s": attempt.gate_opened_s,
         "hook_failures": hook_failures,
         "left_alone": list(attempt.left_alone),
+        "leaving": {str(worker): _notice(notice) for worker, notice in attempt.leaving.items()},
         "failure": None if attempt.failure is None else _failure(attempt.failure),
         "trainers": {str(worker): _trainer(trainer) for worker, trainer in attempt.trainers.items()},
         "ended_s": attempt.ended_s,
@@ -236,6 +246,10 @@ def _receipt(receipt: Receipt) -> Document:
 def _failure(failure: Failure) -> Document:
     worker = None if failure.worker is None else str(failure.worker)
     return {"worker": worker, **_cause(failure.cause), "at_s": failure.at_s}
+
+
+def _notice(notice: Notice) -> Document:
+    return {"who": notice.who, "at_s": notice.at_s, "until_s": notice.until_s}
 
 
 def _cause(cause: Cause) -> Document:

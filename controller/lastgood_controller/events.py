@@ -85,6 +85,25 @@ class StrategyMade:
 
 
 @dataclass(frozen=True)
+class WorkerLeaving:
+    """A worker's launcher was told to end by a signal; its trainer has `grace_s` to end by itself."""
+
+    worker: WorkerId
+    attempt: int
+    signal: str
+    grace_s: float
+
+
+@dataclass(frozen=True)
+class SigtermHandled:
+    """The script handles SIGTERM itself, and may save and end when it is told to."""
+
+    worker: WorkerId
+    attempt: int
+    handler: str
+
+
+@dataclass(frozen=True)
 class SaveReported:
     save: SaveId
     report: SaveReport
@@ -218,10 +237,14 @@ class RestoreLeftAlone:
 
 @dataclass(frozen=True)
 class AttemptFailed:
-    """A decision: the attempt is over; every trainer of it is to be stopped."""
+    """A decision: the attempt is over; every trainer of it is to be stopped.
+
+    spends_budget: it counts among the restarts without progress; False where somebody outside wanted the end.
+    """
 
     number: int
     failure: Failure
+    spends_budget: bool = True
 
 
 @dataclass(frozen=True)
@@ -233,10 +256,11 @@ class AttemptEnded:
 
 @dataclass(frozen=True)
 class StopAsked:
-    """A person or the launcher wants the run to end."""
+    """A person or the launcher wants the run to end, and leaves the gang `grace_s` to save and end by itself."""
 
     who: str
     why: str
+    grace_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -250,7 +274,7 @@ class RunEnded:
 Fact = Union[
     WorkerConnected, WorkerDisconnected, TrainerChanged, StrategyMade, SaveReported, SaveFailed, Verified,
     CheckpointsRemoved, DirectoryListed, ReceiptGiven, CallEntered, FirstStepDone, HookFailed, SteeringLost,
-    RestoreLeftAlone, StopAsked, RunOpened,
+    RestoreLeftAlone, StopAsked, RunOpened, WorkerLeaving, SigtermHandled,
 ]  # fmt: skip
 Decision = Union[
     WorkerLost, VerifyAsked, VerdictReached, Quarantined, AttemptOpened, PlanDecided, GateOpened, AttemptFailed,

@@ -29,6 +29,7 @@ from lastgood_controller.events import (
     RunOpened,
     SaveFailed,
     SaveReported,
+    SigtermHandled,
     SteeringLost,
     StopAsked,
     StrategyMade,
@@ -38,6 +39,7 @@ from lastgood_controller.events import (
     VerifyAsked,
     WorkerConnected,
     WorkerDisconnected,
+    WorkerLeaving,
     WorkerLost,
 )
 from lastgood_controller.model import (
@@ -46,6 +48,7 @@ from lastgood_controller.model import (
     Checkpoint,
     End,
     Listing,
+    Notice,
     Plan,
     Run,
     SaveReport,
@@ -71,7 +74,8 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
     """
     match event:
         case RunOpened():
-            return replace(run, policy=event.policy, opened_s=at_s, failures_in_a_row=0, stop_asked=None, end=None)
+            fresh = replace(run, policy=event.policy, opened_s=at_s, failures_in_a_row=0, end=None)
+            return replace(fresh, stop_asked=None, stop_notice=None)
         case WorkerConnected():
             return _with_connection(run, event, at_s)
         case WorkerDisconnected():
@@ -85,7 +89,22 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
         case TrainerChanged():
             return _with_trainer(run, event.worker, event.trainer, event.next_address, at_s)
         case StrategyMade():
-            return run
+            attempt = run.attempt_numbered(event.attempt)
+            if attempt is None or event.worker in attempt.strategies:
+                return run
+            return _with_attempt(run, replace(attempt, strategies={**attempt.strategies, event.worker: at_s}))
+        case WorkerLeaving():
+            attempt = run.attempt_numbered(event.attempt)
+            if attempt is None or event.worker in attempt.leaving:
+                return run
+            notice = Notice(event.signal, at_s, at_s + event.grace_s)
+            return _with_attempt(run, replace(attempt, leaving={**attempt.leaving, event.worker: notice}))
+        case SigtermHandled():
+            attempt = run.attempt_numbered(event.attempt)
+            if attempt is None:
+                return run
+            handlers = {**attempt.sigterm_handlers, event.worker: event.handler}
+            return _with_attempt(run, replace(attempt, sigterm_handlers=handlers))
         case SaveReported():
             return _with_save_report(run, event, at_s)
         case SaveFailed():
@@ -159,14 +178,16 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             if attempt is None:
                 return run
             attempt = replace(attempt, failure=event.failure, failed_s=at_s)
-            run = replace(run, failures_in_a_row=run.failures_in_a_row + _has_failed(attempt))
+            spent = event.spends_budget and _has_failed(attempt)
+            run = replace(run, failures_in_a_row=run.failures_in_a_row + spent)
             return _with_attempt(run, attempt)
         case AttemptEnded():
             attempt = run.attempt_numbered(event.number)
             return run if attempt is None else _with_attempt(run, replace(attempt, ended_s=at_s))
         case StopAsked():
             detail = f"{event.why} (asked by {event.who})" if event.who else event.why
-            return replace(run, stop_asked=Cause(Reason.INTERRUPTED, detail))
+            grace = Notice(event.who, at_s, at_s + event.grace_s) if event.grace_s > 0 else None
+            return replace(run, stop_asked=Cause(Reason.INTERRUPTED, detail), stop_notice=grace)
         case RunEnded():
             return replace(run, end=End(event.cause, event.exit_status, at_s))
         case _:

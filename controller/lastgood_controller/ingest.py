@@ -27,6 +27,7 @@ from lastgood_controller.events import (
     RunOpened,
     SaveFailed,
     SaveReported,
+    SigtermHandled,
     SteeringLost,
     StopAsked,
     StrategyMade,
@@ -34,6 +35,7 @@ from lastgood_controller.events import (
     Verified,
     WorkerConnected,
     WorkerDisconnected,
+    WorkerLeaving,
 )
 from lastgood_controller.fold import (
     apply,
@@ -259,6 +261,8 @@ def _admit_fact(run: Run, sender: Sender, report: Report) -> Admitted | Rejected
             | HookFailed()
             | SteeringLost()
             | RestoreLeftAlone()
+            | WorkerLeaving()
+            | SigtermHandled()
         ):
             return _of_known_attempt(run, report)
         case WorkerConnected() | WorkerDisconnected() | StopAsked() | RunOpened():
@@ -337,12 +341,13 @@ def _stale(message: str) -> Rejected:
 # ------------------------------------------------------------------------------------------------------------- people
 
 
-def admit_stop(run: Run, who: str, why: str) -> Admitted | Rejected:
-    """Whether a wish to end a run adds anything: not to one that has ended, and only once."""
-    event = StopAsked(who, why)
+def admit_stop(run: Run, who: str, why: str, grace_s: float = 0.0) -> Admitted | Rejected:
+    """Whether a wish to end a run adds anything: not to one that has ended; only once, except in more of a hurry."""
+    event = StopAsked(who, why, grace_s)
     if rejected := _oversize(event):
         return rejected
-    return Admitted(None if run.end is not None or run.stop_asked is not None else event)
+    is_asked = run.stop_asked is not None and (run.stop_notice is None or grace_s > 0)
+    return Admitted(None if run.end is not None or is_asked else event)
 
 
 def admit_reopening(run: Run, policy: Policy, who: str) -> Admitted | Rejected:

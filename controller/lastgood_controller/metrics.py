@@ -52,6 +52,21 @@ BAD_REASONS = (
     Reason.QUARANTINED,
     Reason.VANISHED,
 )
+#: Reasons that an attempt can fail for. That a person or a signal ended the run is no failure.
+FAILURE_REASONS = (
+    Reason.WORKER_EXITED,
+    Reason.WORKER_KILLED,
+    Reason.OUT_OF_MEMORY,
+    Reason.PREEMPTED,
+    Reason.PEER_LOST,
+    Reason.WORKER_LOST,
+    Reason.LAUNCHER_LOST,
+    Reason.START_TIMEOUT,
+    Reason.NOT_RESTORED,
+    Reason.RESTORED_WRONG,
+    Reason.RESTORE_FAILED,
+    Reason.NO_GOOD_CHECKPOINT,
+)
 RESTORE_REASONS = (Reason.NOT_RESTORED, Reason.RESTORED_WRONG, Reason.RESTORE_FAILED)
 
 #: Where our own code can fail; the labels of lastgood_internal_errors_total.
@@ -89,6 +104,7 @@ class Metrics:
         self._saves = self._counter("saves", "Saves by the verdict they first settled at.", "verdict")
         self._restores = self._counter("restores", "Restores by workers, by what they proved.", "outcome", "reason")
         self._restarts = self._counter("restarts", "Attempts opened because an earlier one had failed.")
+        self._failures = self._counter("attempts_failed", "Attempts that failed, by the reason.", "reason")
         self._hook_failures = self._counter("hook_failures", "Hooks that failed; training went on.", "hook")
         self._unsteered = self._counter("attempts_unsteered", "Attempts in which nobody was steered.")
         self._internal = self._counter("internal_errors", "Faults of lastgood's own code, by place.", "where")
@@ -103,8 +119,8 @@ class Metrics:
                 self._count_verdict(before, event)
             case ReceiptGiven():
                 self._count_receipt(before, event)
-            case AttemptFailed() if event.failure.cause.reason is Reason.NOT_RESTORED:
-                self._restores.labels(FAILED, Reason.NOT_RESTORED.value).inc()
+            case AttemptFailed():
+                self._count_failure(event)
             case AttemptOpened():
                 self._restarts.inc(after.restarts - (before.restarts if before else 0))
                 self._unsteered.inc(0 if event.steering else 1)
@@ -130,6 +146,8 @@ class Metrics:
         self._restores.labels(RESTORED, NO_REASON)
         for reason in RESTORE_REASONS:
             self._restores.labels(FAILED, reason.value)
+        for reason in FAILURE_REASONS:
+            self._failures.labels(reason.value)
         for hook in (*KNOWN_HOOKS, OTHER):
             self._hook_failures.labels(hook)
         for where in INTERNAL_PLACES:
@@ -156,6 +174,13 @@ class Metrics:
             return
         reason = Reason.RESTORE_FAILED if receipt.error else Reason.RESTORED_WRONG
         self._restores.labels(FAILED, reason.value).inc()
+
+    def _count_failure(self, event: AttemptFailed) -> None:
+        reason = event.failure.cause.reason
+        if reason is not Reason.INTERRUPTED:
+            self._failures.labels(reason.value).inc()
+        if reason is Reason.NOT_RESTORED:
+            self._restores.labels(FAILED, reason.value).inc()
 
     def _count_unsteered(self, before: Run | None, event: SteeringLost) -> None:
         attempt = before.attempt_numbered(event.attempt) if before else None

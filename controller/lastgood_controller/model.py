@@ -80,6 +80,7 @@ class Policy:
     lost_s: silence after which a worker counts as lost.
     max_restarts: restarts in a row without a Good checkpoint of a new step before the run is stopped.
     back_off_s: pause before the second restart without progress; doubles each time. The first restart never waits.
+    first_step_s: from the plan until every worker's first step; 0 for no limit.
     """
 
     steering: bool = True
@@ -94,6 +95,7 @@ class Policy:
     lost_s: float = 15.0
     max_restarts: int = 3
     back_off_s: float = 1.0
+    first_step_s: float = 600.0
 
 
 # -------------------------------------------------------------------------------------------------- checkpoints
@@ -255,11 +257,26 @@ class TrainerPhase(str, Enum):
 
 
 @dataclass(frozen=True)
+class ScriptError:
+    """An exception that nobody caught, as Python printed it.
+
+    place: the innermost line of the script's own, as `FILE:LINE in FUNCTION`. lines: the end of the traceback.
+    """
+
+    type: str
+    message: str = ""
+    place: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Trainer:
     """One worker's training process in one attempt.
 
     reached_step: the last step it completed, None when unknown. last_lines: what it printed last, oldest first.
-    was_stopped: it ended because it was told to.
+    was_stopped: it ended because it was told to. asked_signal: what its launcher, or the gang, was told to end by.
+    error: the exception that ended it. oom_kills: how many processes of its cgroup the kernel killed for want of memory
+    meanwhile. kernel_word: what the kernel's log says when it was one of them.
     """
 
     phase: TrainerPhase = TrainerPhase.NONE
@@ -273,6 +290,10 @@ class Trainer:
     completed_calls: int = 0
     started_s: float | None = None
     exited_s: float | None = None
+    asked_signal: int | None = None
+    error: ScriptError | None = None
+    oom_kills: int = 0
+    kernel_word: str = ""
 
     @property
     def is_running(self) -> bool:
@@ -343,8 +364,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Somebody was told to end, and has until then to do so by itself. who: a signal's name, or a person."""
+
+    who: str
+    at_s: float
+    until_s: float
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """One life of the gang, from the opening until every trainer is proven dead."""
+    """One life of the gang, from the opening until every trainer is proven dead.
+
+    strategies: when each worker made its strategy. leaving: workers whose launchers were told to end. sigterm_handlers:
+    what handles SIGTERM in the script, by workers where something does.
+    """
 
     number: int
     opened_s: float
@@ -364,6 +398,9 @@ class Attempt:
     failure: Failure | None = None
     failed_s: float | None = None
     ended_s: float | None = None
+    strategies: Mapping[WorkerId, float] = field(default_factory=dict)
+    leaving: Mapping[WorkerId, Notice] = field(default_factory=dict)
+    sigterm_handlers: Mapping[WorkerId, str] = field(default_factory=dict)
 
     @property
     def is_live(self) -> bool:
@@ -435,7 +472,8 @@ class Run:
 
     members: the gang in TF_CONFIG's order, the chief first; empty until the first worker has said hello.
     highest_attempt: no attempt at or below it may ever be opened again.
-    failures_in_a_row: attempts that failed since the last Good checkpoint of a new step, or since the run was opened.
+    failures_in_a_row: attempts that failed since the last Good checkpoint of a new step, or since the run was opened,
+        those left out that spend no budget.
     restarts: attempts that were opened because an earlier one had failed, over the whole life of the run.
     """
 
@@ -452,6 +490,7 @@ class Run:
     failures_in_a_row: int = 0
     restarts: int = 0
     stop_asked: Cause | None = None
+    stop_notice: Notice | None = None
     end: End | None = None
 
     @property

@@ -31,6 +31,7 @@ from lastgood_controller.events import (
     RunOpened,
     SaveFailed,
     SaveReported,
+    SigtermHandled,
     SteeringLost,
     StopAsked,
     StrategyMade,
@@ -40,6 +41,7 @@ from lastgood_controller.events import (
     VerifyAsked,
     WorkerConnected,
     WorkerDisconnected,
+    WorkerLeaving,
     WorkerLost,
 )
 from lastgood_controller.fold import (
@@ -96,6 +98,10 @@ def _narrate(run: Run, event: Event) -> str:
             return _trainer_changed(run, event)
         case StrategyMade():
             return f"{event.worker} made a {event.strategy} ({_count(event.replicas, 'replica')})"
+        case WorkerLeaving():
+            return f"{event.worker} was told to end ({event.signal}): its trainer has {event.grace_s:g} s"
+        case SigtermHandled():
+            return f"{event.worker} handles SIGTERM itself ({event.handler}): it may save and end when told to"
         case SaveReported():
             return _save_reported(event)
         case SaveFailed():
@@ -138,11 +144,14 @@ def _narrate(run: Run, event: Event) -> str:
         case AttemptFailed():
             failure = event.failure
             who = "" if failure.worker is None or str(failure.worker) in failure.cause.detail else f"{failure.worker} "
-            return f"attempt {event.number} failed: {who}{failure.cause}; the gang is stopped"
+            is_free = not event.spends_budget and failure.cause.reason is not Reason.INTERRUPTED
+            free = ", which spends no restart" if is_free else ""
+            return f"attempt {event.number} failed: {who}{failure.cause}; the gang is stopped{free}"
         case AttemptEnded():
             return f"attempt {event.number} ended: every trainer is gone"
         case StopAsked():
-            return f"{event.who or 'somebody'} asked the run to stop: {event.why or 'no reason given'}"
+            within = f" within {event.grace_s:g} s" if event.grace_s > 0 else ""
+            return f"{event.who or 'somebody'} asked the run to stop{within}: {event.why or 'no reason given'}"
         case RunEnded():
             return f"run ended ({event.cause})"
         case _:

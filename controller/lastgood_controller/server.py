@@ -230,7 +230,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     ) -> job_pb.StopJobResponse:
         async with _answering(self._reconciler, context):
             loop = await self._found(request.name)
-            await loop.submit(lambda run: _facts(admit_stop(run, request.who, request.why)))
+            grace_s = request.grace.ToNanoseconds() / 1e9
+            await loop.submit(lambda run: _facts(admit_stop(run, request.who, request.why, grace_s)))
             return job_pb.StopJobResponse()
 
     async def OpenJob(  # noqa: N802

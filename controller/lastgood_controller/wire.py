@@ -28,10 +28,12 @@ from lastgood_controller.events import (
     RestoreLeftAlone,
     SaveFailed,
     SaveReported,
+    SigtermHandled,
     SteeringLost,
     StrategyMade,
     TrainerChanged,
     Verified,
+    WorkerLeaving,
 )
 from lastgood_controller.ingest import Hello, Report, Sender
 from lastgood_controller.model import (
@@ -46,6 +48,7 @@ from lastgood_controller.model import (
     Receipt,
     SaveId,
     SaveReport,
+    ScriptError,
     SeriesId,
     Task,
     Trainer,
@@ -138,7 +141,15 @@ def trainer_from_proto(message: agent_pb.TrainerState) -> Trainer:
         was_stopped=message.was_stopped,
         reached_step=message.reached_step if message.HasField("reached_step") else None,
         completed_calls=message.completed_calls,
+        asked_signal=message.asked_signal if message.HasField("asked_signal") else None,
+        error=_script_error(message.error) if message.HasField("error") else None,
+        oom_kills=message.oom_kills,
+        kernel_word=message.kernel_word,
     )
+
+
+def _script_error(message: agent_pb.ScriptError) -> ScriptError:
+    return ScriptError(message.type, message.message, message.place, tuple(message.lines))
 
 
 # ------------------------------------------------------------------------------------------------- from agents: facts
@@ -157,6 +168,11 @@ def _fact(worker: WorkerId, message: agent_pb.Report) -> Fact:
             return TrainerChanged(worker, trainer_from_proto(changed.trainer), changed.next_address)
         case "strategy_made":
             return StrategyMade(worker, attempt, message.strategy_made.strategy, message.strategy_made.replicas)
+        case "worker_leaving":
+            leaving = message.worker_leaving
+            return WorkerLeaving(worker, attempt, leaving.signal, _seconds(leaving.grace))
+        case "sigterm_handled":
+            return SigtermHandled(worker, attempt, message.sigterm_handled.handler)
         case "save_reported":
             return _save_reported(worker, message.save_reported)
         case "save_failed":
@@ -331,6 +347,7 @@ def desired_to_proto(desired: Desired, worker: WorkerId, planned_s: float | None
         steering=desired.steering,
         verify_tasks=[_task(task) for task in desired.tasks],
         end=None if desired.end is None else _end(desired.end),
+        end_announced=desired.end_announced,
     )
 
 

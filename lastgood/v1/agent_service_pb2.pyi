@@ -84,7 +84,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, desired: _Optional[_Union[DesiredState, _Mapping]] = ...) -> None: ...
 
 class DesiredState(_message.Message):
-    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end")
+    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "end_announced")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +95,7 @@ class DesiredState(_message.Message):
     STEERING_FIELD_NUMBER: _ClassVar[int]
     VERIFY_TASKS_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    END_ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     action: TrainerAction
     addresses: _containers.RepeatedScalarFieldContainer[str]
@@ -105,7 +106,8 @@ class DesiredState(_message.Message):
     steering: bool
     verify_tasks: _containers.RepeatedCompositeFieldContainer[VerifyTask]
     end: RunEnd
-    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ...) -> None: ...
+    end_announced: bool
+    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., end_announced: _Optional[bool] = ...) -> None: ...
 
 class RunEnd(_message.Message):
     __slots__ = ("reason", "exit_status")
@@ -126,7 +128,7 @@ class VerifyTask(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ...) -> None: ...
 
 class TrainerState(_message.Message):
-    __slots__ = ("phase", "attempt", "pid", "exit_code", "signal", "last_lines", "was_stopped", "reached_step", "completed_calls")
+    __slots__ = ("phase", "attempt", "pid", "exit_code", "signal", "last_lines", "was_stopped", "reached_step", "completed_calls", "error", "oom_kills", "kernel_word", "asked_signal")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +138,10 @@ class TrainerState(_message.Message):
     WAS_STOPPED_FIELD_NUMBER: _ClassVar[int]
     REACHED_STEP_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    OOM_KILLS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_WORD_FIELD_NUMBER: _ClassVar[int]
+    ASKED_SIGNAL_FIELD_NUMBER: _ClassVar[int]
     phase: TrainerPhase
     attempt: int
     pid: int
@@ -145,7 +151,23 @@ class TrainerState(_message.Message):
     was_stopped: bool
     reached_step: int
     completed_calls: int
-    def __init__(self, phase: _Optional[_Union[TrainerPhase, str]] = ..., attempt: _Optional[int] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., last_lines: _Optional[_Iterable[str]] = ..., was_stopped: _Optional[bool] = ..., reached_step: _Optional[int] = ..., completed_calls: _Optional[int] = ...) -> None: ...
+    error: ScriptError
+    oom_kills: int
+    kernel_word: str
+    asked_signal: int
+    def __init__(self, phase: _Optional[_Union[TrainerPhase, str]] = ..., attempt: _Optional[int] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., last_lines: _Optional[_Iterable[str]] = ..., was_stopped: _Optional[bool] = ..., reached_step: _Optional[int] = ..., completed_calls: _Optional[int] = ..., error: _Optional[_Union[ScriptError, _Mapping]] = ..., oom_kills: _Optional[int] = ..., kernel_word: _Optional[str] = ..., asked_signal: _Optional[int] = ...) -> None: ...
+
+class ScriptError(_message.Message):
+    __slots__ = ("type", "message", "place", "lines")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    message: str
+    place: str
+    lines: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., place: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("sender", "reports", "progress")
@@ -176,7 +198,7 @@ class Progress(_message.Message):
     def __init__(self, step: _Optional[int] = ..., completed_calls: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("report_id", "attempt", "happened_at", "trainer_changed", "save_reported", "save_failed", "verified", "directory_listed", "receipt", "call_entered", "first_step", "hook_failed", "steering_lost", "restore_left_alone", "checkpoints_removed", "strategy_made")
+    __slots__ = ("report_id", "attempt", "happened_at", "trainer_changed", "save_reported", "save_failed", "verified", "directory_listed", "receipt", "call_entered", "first_step", "hook_failed", "steering_lost", "restore_left_alone", "checkpoints_removed", "strategy_made", "worker_leaving", "sigterm_handled")
     REPORT_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     HAPPENED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +215,8 @@ class Report(_message.Message):
     RESTORE_LEFT_ALONE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_REMOVED_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_MADE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_LEAVING_FIELD_NUMBER: _ClassVar[int]
+    SIGTERM_HANDLED_FIELD_NUMBER: _ClassVar[int]
     report_id: str
     attempt: int
     happened_at: _timestamp_pb2.Timestamp
@@ -209,7 +233,9 @@ class Report(_message.Message):
     restore_left_alone: RestoreLeftAlone
     checkpoints_removed: CheckpointsRemoved
     strategy_made: StrategyMade
-    def __init__(self, report_id: _Optional[str] = ..., attempt: _Optional[int] = ..., happened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trainer_changed: _Optional[_Union[TrainerChanged, _Mapping]] = ..., save_reported: _Optional[_Union[SaveReported, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., verified: _Optional[_Union[Verified, _Mapping]] = ..., directory_listed: _Optional[_Union[DirectoryListed, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., call_entered: _Optional[_Union[CallEntered, _Mapping]] = ..., first_step: _Optional[_Union[FirstStep, _Mapping]] = ..., hook_failed: _Optional[_Union[HookFailed, _Mapping]] = ..., steering_lost: _Optional[_Union[SteeringLost, _Mapping]] = ..., restore_left_alone: _Optional[_Union[RestoreLeftAlone, _Mapping]] = ..., checkpoints_removed: _Optional[_Union[CheckpointsRemoved, _Mapping]] = ..., strategy_made: _Optional[_Union[StrategyMade, _Mapping]] = ...) -> None: ...
+    worker_leaving: WorkerLeaving
+    sigterm_handled: SigtermHandled
+    def __init__(self, report_id: _Optional[str] = ..., attempt: _Optional[int] = ..., happened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trainer_changed: _Optional[_Union[TrainerChanged, _Mapping]] = ..., save_reported: _Optional[_Union[SaveReported, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., verified: _Optional[_Union[Verified, _Mapping]] = ..., directory_listed: _Optional[_Union[DirectoryListed, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., call_entered: _Optional[_Union[CallEntered, _Mapping]] = ..., first_step: _Optional[_Union[FirstStep, _Mapping]] = ..., hook_failed: _Optional[_Union[HookFailed, _Mapping]] = ..., steering_lost: _Optional[_Union[SteeringLost, _Mapping]] = ..., restore_left_alone: _Optional[_Union[RestoreLeftAlone, _Mapping]] = ..., checkpoints_removed: _Optional[_Union[CheckpointsRemoved, _Mapping]] = ..., strategy_made: _Optional[_Union[StrategyMade, _Mapping]] = ..., worker_leaving: _Optional[_Union[WorkerLeaving, _Mapping]] = ..., sigterm_handled: _Optional[_Union[SigtermHandled, _Mapping]] = ...) -> None: ...
 
 class TrainerChanged(_message.Message):
     __slots__ = ("trainer", "next_address")
@@ -226,6 +252,20 @@ class StrategyMade(_message.Message):
     strategy: str
     replicas: int
     def __init__(self, strategy: _Optional[str] = ..., replicas: _Optional[int] = ...) -> None: ...
+
+class WorkerLeaving(_message.Message):
+    __slots__ = ("signal", "grace")
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    GRACE_FIELD_NUMBER: _ClassVar[int]
+    signal: str
+    grace: _duration_pb2.Duration
+    def __init__(self, signal: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class SigtermHandled(_message.Message):
+    __slots__ = ("handler",)
+    HANDLER_FIELD_NUMBER: _ClassVar[int]
+    handler: str
+    def __init__(self, handler: _Optional[str] = ...) -> None: ...
 
 class SaveReported(_message.Message):
     __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables")

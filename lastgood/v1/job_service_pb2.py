@@ -22,35 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlastgood/v1/job_service.proto\x12\x0blastgood.v1\"\x11\n\x0fListJobsRequest\"%\n\x10ListJobsResponse\x12\x11\n\tjobs_json\x18\x01 \x03(\t\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x0eGetJobResponse\x12\x10\n\x08job_json\x18\x01 \x01(\t\"J\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tno_follow\x18\x03 \x01(\x08\"&\n\x10WatchJobResponse\x12\x12\n\nentry_json\x18\x01 \x01(\t\"8\n\x0eStopJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x11\n\x0fStopJobResponse\"+\n\x0eOpenJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\"\x11\n\x0fOpenJobResponse2\xef\x02\n\nJobService\x12G\n\x08ListJobs\x12\x1c.lastgood.v1.ListJobsRequest\x1a\x1d.lastgood.v1.ListJobsResponse\x12\x41\n\x06GetJob\x12\x1a.lastgood.v1.GetJobRequest\x1a\x1b.lastgood.v1.GetJobResponse\x12I\n\x08WatchJob\x12\x1c.lastgood.v1.WatchJobRequest\x1a\x1d.lastgood.v1.WatchJobResponse0\x01\x12\x44\n\x07StopJob\x12\x1b.lastgood.v1.StopJobRequest\x1a\x1c.lastgood.v1.StopJobResponse\x12\x44\n\x07OpenJob\x12\x1b.lastgood.v1.OpenJobRequest\x1a\x1c.lastgood.v1.OpenJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlastgood/v1/job_service.proto\x12\x0blastgood.v1\x1a\x1egoogle/protobuf/duration.proto\"\x11\n\x0fListJobsRequest\"%\n\x10ListJobsResponse\x12\x11\n\tjobs_json\x18\x01 \x03(\t\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x0eGetJobResponse\x12\x10\n\x08job_json\x18\x01 \x01(\t\"J\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tno_follow\x18\x03 \x01(\x08\"&\n\x10WatchJobResponse\x12\x12\n\nentry_json\x18\x01 \x01(\t\"b\n\x0eStopJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12(\n\x05grace\x18( \x01(\x0b\x32\x19.google.protobuf.Duration\"\x11\n\x0fStopJobResponse\"+\n\x0eOpenJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\"\x11\n\x0fOpenJobResponse2\xef\x02\n\nJobService\x12G\n\x08ListJobs\x12\x1c.lastgood.v1.ListJobsRequest\x1a\x1d.lastgood.v1.ListJobsResponse\x12\x41\n\x06GetJob\x12\x1a.lastgood.v1.GetJobRequest\x1a\x1b.lastgood.v1.GetJobResponse\x12I\n\x08WatchJob\x12\x1c.lastgood.v1.WatchJobRequest\x1a\x1d.lastgood.v1.WatchJobResponse0\x01\x12\x44\n\x07StopJob\x12\x1b.lastgood.v1.StopJobRequest\x1a\x1c.lastgood.v1.StopJobResponse\x12\x44\n\x07OpenJob\x12\x1b.lastgood.v1.OpenJobRequest\x1a\x1c.lastgood.v1.OpenJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lastgood.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTJOBSREQUEST']._serialized_start=46
-  _globals['_LISTJOBSREQUEST']._serialized_end=63
-  _globals['_LISTJOBSRESPONSE']._serialized_start=65
-  _globals['_LISTJOBSRESPONSE']._serialized_end=102
-  _globals['_GETJOBREQUEST']._serialized_start=104
-  _globals['_GETJOBREQUEST']._serialized_end=133
-  _globals['_GETJOBRESPONSE']._serialized_start=135
-  _globals['_GETJOBRESPONSE']._serialized_end=169
-  _globals['_WATCHJOBREQUEST']._serialized_start=171
-  _globals['_WATCHJOBREQUEST']._serialized_end=245
-  _globals['_WATCHJOBRESPONSE']._serialized_start=247
-  _globals['_WATCHJOBRESPONSE']._serialized_end=285
-  _globals['_STOPJOBREQUEST']._serialized_start=287
-  _globals['_STOPJOBREQUEST']._serialized_end=343
-  _globals['_STOPJOBRESPONSE']._serialized_start=345
-  _globals['_STOPJOBRESPONSE']._serialized_end=362
-  _globals['_OPENJOBREQUEST']._serialized_start=364
-  _globals['_OPENJOBREQUEST']._serialized_end=407
-  _globals['_OPENJOBRESPONSE']._serialized_start=409
-  _globals['_OPENJOBRESPONSE']._serialized_end=426
-  _globals['_JOBSERVICE']._serialized_start=429
-  _globals['_JOBSERVICE']._serialized_end=796
+  _globals['_LISTJOBSREQUEST']._serialized_start=78
+  _globals['_LISTJOBSREQUEST']._serialized_end=95
+  _globals['_LISTJOBSRESPONSE']._serialized_start=97
+  _globals['_LISTJOBSRESPONSE']._serialized_end=134
+  _globals['_GETJOBREQUEST']._serialized_start=136
+  _globals['_GETJOBREQUEST']._serialized_end=165
+  _globals['_GETJOBRESPONSE']._serialized_start=167
+  _globals['_GETJOBRESPONSE']._serialized_end=201
+  _globals['_WATCHJOBREQUEST']._serialized_start=203
+  _globals['_WATCHJOBREQUEST']._serialized_end=277
+  _globals['_WATCHJOBRESPONSE']._serialized_start=279
+  _globals['_WATCHJOBRESPONSE']._serialized_end=317
+  _globals['_STOPJOBREQUEST']._serialized_start=319
+  _globals['_STOPJOBREQUEST']._serialized_end=417
+  _globals['_STOPJOBRESPONSE']._serialized_start=419
+  _globals['_STOPJOBRESPONSE']._serialized_end=436
+  _globals['_OPENJOBREQUEST']._serialized_start=438
+  _globals['_OPENJOBREQUEST']._serialized_end=481
+  _globals['_OPENJOBRESPONSE']._serialized_start=483
+  _globals['_OPENJOBRESPONSE']._serialized_end=500
+  _globals['_JOBSERVICE']._serialized_start=503
+  _globals['_JOBSERVICE']._serialized_end=870
 # @@protoc_insertion_point(module_scope)

@@ -15,7 +15,7 @@ from lastgood_agent import processes
 from lastgood_agent.lines import Message
 from lastgood_agent.ports import HeldPort
 from lastgood_agent.run_options import Settings
-from lastgood_agent.trainer import LogFollower, StartError, Trainer, TrainerState, last_lines_of
+from lastgood_agent.trainer import LogFollower, StartError, Trainer, TrainerState, last_lines_of, tail_of
 from lastgood_agent.worker_directory import WorkerRecord
 
 #: How often what is left of a trainer is looked for, besides at each child's end.
@@ -85,11 +85,25 @@ class Attempts:
         if attempt > self._state.attempt:
             self._tell(TrainerState(phase="exited", attempt=attempt, was_stopped=True))
 
-    def end(self, grace_s: float) -> None:
-        """Stops what runs, starts nothing any more that waits, and offers itself for no other attempt."""
+    def end(self, grace_s: float, asked_signal: Optional[int] = None) -> None:
+        """Stops what runs, starts nothing any more that waits, and offers itself for no other attempt.
+
+        asked_signal: what told us to end, when it was a signal.
+        """
         self._is_ending = True
         self._next_run = None
+        if asked_signal is not None and self._trainer is not None:
+            self._trainer.note_asked(asked_signal)
         self._stop_trainer(grace_s)
+
+    def announce_end(self, attempt: int) -> None:
+        """Passes on that the gang is about to end, so that the script can save: SIGTERM, once, without a deadline."""
+        trainer = self._trainer
+        if trainer is None or trainer.is_reaped or trainer.state.attempt != attempt:
+            return
+        if trainer.state.asked_signal is None:
+            trainer.note_asked(signal.SIGTERM)
+            processes.signal_group(trainer.state.pgid, signal.SIGTERM)
 
     # -- the trainer
 
@@ -106,7 +120,7 @@ class Attempts:
         except (StartError, OSError) as error:
             self._trainer = None
             self._say("attempt {}: {}".format(attempt, error))
-            lines = (*last_lines_of(log), str(error))[-20:]
+            lines = (*last_lines_of(tail_of(log)), str(error))[-20:]
             self._hold_port()
             self._tell(TrainerState(phase="exited", attempt=attempt, exit_code=127, last_lines=lines))
             return
@@ -137,20 +151,24 @@ class Attempts:
         return environment
 
     def _stop_trainer(self, grace_s: float) -> None:
-        if self._trainer is None or self._trainer.is_reaped:
+        if self._trainer is None:
             return
-        if grace_s <= 0:
+        if self._trainer.is_reaped:
+            self._kill_at_s = None if grace_s <= 0 else self._kill_at_s  # nor has what it left any more time
+        elif grace_s <= 0:
             self._kill_at_s = None
             self._trainer.stop(signal.SIGKILL)
         elif self._kill_at_s is None:
             self._kill_at_s = time.monotonic() + grace_s
             self._trainer.stop(signal.SIGTERM)
+        else:
+            self._kill_at_s = min(self._kill_at_s, time.monotonic() + grace_s)
 
     def kill_when_due(self, now_s: float) -> None:
         """Kills the trainer whose time to end by itself is over."""
         if self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_at_s = None
-            if self._trainer is not None:
+            if self._trainer is not None and not self._trainer.is_reaped:
                 self._trainer.stop(signal.SIGKILL)
 
     def note_reaped(self, pid: int, status: int) -> None:
@@ -167,7 +185,7 @@ class Attempts:
         trainer = self._trainer
         if trainer is None or not trainer.is_reaped:
             return True
-        if not trainer.sweep(list(without)):
+        if not trainer.sweep(list(without), is_patient=self._kill_at_s is not None):
             return False
         self._trainer = None
         self._kill_at_s = None

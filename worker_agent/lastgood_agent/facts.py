@@ -178,6 +178,8 @@ def report_of(worker: str, fact: Fact) -> pb.Report | None:
             report.steering_lost.CopyFrom(
                 pb.SteeringLost(hook=bounded(body.get("hook"), 200), error=bounded(body.get("error")))
             )
+        case "sigterm_handled":
+            report.sigterm_handled.CopyFrom(pb.SigtermHandled(handler=bounded(body.get("handler"), 200)))
         case "left_alone":
             report.restore_left_alone.CopyFrom(pb.RestoreLeftAlone(prefix=bounded(body.get("prefix"))))
         case _:
@@ -271,6 +273,23 @@ def trainer_state(
         was_stopped=bool(trainer.get("was_stopped")),
         reached_step=reached_step,
         completed_calls=completed_calls,
+        error=_script_error(trainer.get("error")),
+        oom_kills=optional_number(trainer.get("oom_kills")) or 0,
+        kernel_word=bounded(trainer.get("kernel_word"), 500),
+        asked_signal=optional_number(trainer.get("asked_signal")),
+    )
+
+
+def _script_error(found: Any) -> pb.ScriptError | None:
+    """ERROR of docs/wire.md as it travels."""
+    if not isinstance(found, Mapping):
+        return None
+    lines = found.get("lines")
+    return pb.ScriptError(
+        type=bounded(found.get("type"), 200),
+        message=bounded(found.get("message"), 500),
+        place=bounded(found.get("place"), 500),
+        lines=[bounded(line, 500) for line in (lines if isinstance(lines, list) else [])][:20],
     )
 
 
@@ -280,6 +299,16 @@ def trainer_report(worker: str, launcher_session: int, state: pb.TrainerState, a
     report_id = f"{worker}/{state.attempt}/trainer-{launcher_session}-{phase}"
     report = pb.Report(report_id=report_id, attempt=state.attempt, happened_at=time_at(at_s))
     report.trainer_changed.CopyFrom(pb.TrainerChanged(trainer=state, next_address=address))
+    return report
+
+
+def leaving_report(
+    worker: str, launcher_session: int, attempt: int, signal_name: str, grace_s: float, at_s: float
+) -> pb.Report:
+    """The report that a launcher was told to end by a signal, and when its trainer will be killed at the latest."""
+    report_id = f"{worker}/{attempt}/leaving-{launcher_session}"
+    report = pb.Report(report_id=report_id, attempt=attempt, happened_at=time_at(at_s))
+    report.worker_leaving.CopyFrom(pb.WorkerLeaving(signal=bounded(signal_name, 20), grace=seconds(grace_s)))
     return report
 
 

@@ -28,8 +28,10 @@ EXIT_COULD_NOT_TELL = 3
 #: The agent's exit status when it can't work here at all, however often it is started.
 AGENT_CANNOT_WORK = 78
 
-#: SIGTERM to SIGKILL, when the launcher itself was asked to end or the run has ended.
+#: SIGTERM to SIGKILL, when the run has ended, or a person or a terminal asked the launcher to end.
 END_GRACE_S = 3.0
+#: The trainer is killed so long before the launcher would be: what is left to say takes its time.
+KILL_MARGIN_S = 2.0
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -73,6 +75,7 @@ class Launcher:
         self._record = record
         self._wake = wake
         self._exit_status: Optional[int] = None
+        self._interruption: Optional[Dict[str, Any]] = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(wake, selectors.EVENT_READ)
         self._agents = AgentKeeper(settings, record.hooks_socket, self._selector, self._hello, self._say)
@@ -112,9 +115,10 @@ class Launcher:
     def _do_what_is_due(self, now_s: float) -> None:
         self._attempts.kill_when_due(now_s)
         self._finish_trainer()
-        if self._exit_status is None:
+        if self._exit_status is None or self._attempts.has_trainer:
             self._agents.do_what_is_due(now_s)
-        elif not self._attempts.has_trainer:
+        else:
+            self._agents.retire()
             self._agents.take_leave(now_s)
 
     # -- signals and children
@@ -132,14 +136,15 @@ class Launcher:
         if self._exit_status is not None:
             self._attempts.end(0.0)
             return
-        self._say("{}: stopping".format(name))
-        self._agents.send({"type": "interrupted", "signal": name})
-        self._end(128 + number)
-
-    def _end(self, exit_status: int) -> None:
-        self._exit_status = exit_status
-        self._agents.retire()
-        self._attempts.end(END_GRACE_S)
+        grace_s = max(0.0, self._settings.grace_s - KILL_MARGIN_S)
+        if number != signal.SIGTERM:
+            grace_s = min(grace_s, END_GRACE_S)
+        told = ", the trainer has {:g} s to end".format(grace_s) if self._attempts.has_trainer else ""
+        self._say("{}: stopping{}".format(name, told))
+        self._interruption = {"type": "interrupted", "signal": name, "grace_s": grace_s}
+        self._agents.send(self._interruption)
+        self._exit_status = 128 + number
+        self._attempts.end(grace_s, number)
 
     def _reap(self) -> None:
         for pid, status in reap():
@@ -150,7 +155,8 @@ class Launcher:
 
     def _mourn_agent(self, status: int) -> None:
         if status == AGENT_CANNOT_WORK and not self._attempts.has_trainer:
-            self._end(EXIT_COULD_NOT_TELL)
+            self._exit_status = EXIT_COULD_NOT_TELL
+            self._attempts.end(END_GRACE_S)
             return
         self._say("the agent ended ({}): another one is started".format(status))
 
@@ -166,22 +172,29 @@ class Launcher:
             "launcher_session": self._record.launcher_session,
             "highest_attempt": self._attempts.highest,
             "host": socket.gethostname(),
+            "interrupted": self._interruption,
             **self._attempts.message(),
         }
 
     def _obey(self, message: Message) -> None:
-        """Follows one order; an unknown or malformed one changes nothing."""
-        if self._exit_status is not None:
-            return
+        """Follows one order; an unknown or malformed one changes nothing, and whoever is ending starts nothing."""
         kind, attempt, exit_status = (message.get(name) for name in ("type", "attempt", "exit_status"))
         if kind == "end" and isinstance(exit_status, int):
-            if message.get("message"):
-                self._say(str(message["message"]))
-            self._end(exit_status)
-        elif kind == "run" and isinstance(attempt, int):
+            self._obey_end(exit_status, str(message.get("message") or ""))
+        elif kind == "run" and isinstance(attempt, int) and self._exit_status is None:
             self._attempts.run(message)
         elif kind == "stop" and isinstance(attempt, int):
             self._attempts.stop(attempt, float(message.get("grace_s") or 0.0))
+        elif kind == "announce_end" and isinstance(attempt, int):
+            self._attempts.announce_end(attempt)
+
+    def _obey_end(self, exit_status: int, message: str) -> None:
+        """The run has ended. A signal's status stays, except where the run had finished when it came."""
+        if self._exit_status is None or (exit_status == 0 and self._exit_status != 0):
+            if message:
+                self._say(message)
+            self._exit_status = exit_status
+        self._attempts.end(END_GRACE_S)
 
     def _say(self, text: str) -> None:
         say(self._settings, text)

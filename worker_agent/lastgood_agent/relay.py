@@ -123,7 +123,8 @@ class Relay:
 
     async def _leave(self) -> None:
         """The launcher has gone: it ended as it should, or it died and its trainer must not outlive it."""
-        if not self._is_leaving and not self._trainer.has_untold_success:
+        is_dead = not self._is_leaving or self._trainer.is_running
+        if is_dead and not self._trainer.has_untold_success:
             await self._trainer.bury(self._spool.outbox)
         with contextlib.suppress(FactError, OSError):
             self._outbox.take(self._use)
@@ -145,11 +146,18 @@ class Relay:
                 self._hello = message
                 self._trainer.launcher_session = int(message.get("launcher_session") or 0)
                 self._take_word(message)
+                if message.get("interrupted"):
+                    self._tell_leaving(message["interrupted"])
                 self._greeted.set()
             case "trainer":
                 self._take_word(message)
             case "interrupted":
-                self._is_leaving = True
+                self._tell_leaving(message)
+
+    def _tell_leaving(self, message: Message) -> None:
+        """The launcher was told to end. The controller hears it at once: the gang may have to be started anew."""
+        self._is_leaving = True
+        self._trainer.tell_leaving(str(message.get("signal") or ""), float(message.get("grace_s") or 0.0))
 
     def _take_word(self, message: Message) -> None:
         trainer, next_address = message["trainer"], str(message.get("next_address") or "")
@@ -196,6 +204,8 @@ class Relay:
         if order is not None:
             self._is_leaving = self._is_leaving or order["type"] == "end"
             self._link.tell(order)
+        if desired.end_announced:
+            self._link.tell({"type": "announce_end", "attempt": desired.attempt})
         self._readings.begin(desired.verify_tasks, desired.attempt, is_training=desired.HasField("plan"))
         if desired.HasField("plan"):
             self._plans.begin(desired.attempt, desired.plan)

@@ -28,7 +28,8 @@ class Settings:
 
     worker_directory: STATE_DIR/workers/NAME, absolute. plan_s, gate_s: the longest that a hook may wait for a plan and
     at the gate. connect_s: the longest to wait for the controller's first answer. agent_silence_s: see above.
-    may_reopen: a run that was interrupted goes on because this launcher was started.
+    may_reopen: a run that was interrupted goes on because this launcher was started. grace_s: from SIGTERM until
+    whoever sent it kills this launcher.
     """
 
     controller: str
@@ -44,6 +45,7 @@ class Settings:
     agent_python: str = sys.executable
     agent_silence_s: float = AGENT_SILENCE_S
     may_reopen: bool = True
+    grace_s: float = 30.0
 
     @property
     def outbox(self) -> str:
@@ -54,8 +56,24 @@ class Settings:
         return os.path.join(self.worker_directory, *names)
 
 
+#: What `lastgood run` ends with, for its help.
+EXIT_STATUSES = """exit status:
+  0      the run finished: every worker's trainer ended with status 0
+  1      the run ended for a reason that is printed (BudgetSpent, ScriptFails, NoGoodCheckpoint, ...)
+  2      wrong usage, or another launcher has taken this worker's place; nothing was started, or it was stopped
+  3      could not tell: no controller answered, or no agent can work here
+  128+N  told to end by signal N: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP
+
+SIGTERM, as at a pod's end, is passed on at once. The script may save and end by itself, and the controller waits for
+a save that is due; SIGKILL comes 2 s before the grace period is over. An evaluator's command takes the place of this
+process, and its status with it. What a trainer's own exit statuses mean: docs/endings.md.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `lastgood run`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXIT_STATUSES
     parser.add_argument("--controller", required=True, metavar="HOST:PORT", help="where the controller serves")
     parser.add_argument("--job", required=True, metavar="NAME", help="the job's name, equal on every worker")
     parser.add_argument("--run-id", metavar="ID", help="one life of the job, equal on every worker (default: NAME)")
@@ -75,6 +93,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stay-ended", action="store_true", help="leave a run alone that was interrupted, instead of going on with it"
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="from SIGTERM until somebody kills this process: the trainer gets 2 s less to save and end (default: 30)",
     )
     parser.add_argument("--agent-python", default=sys.executable, metavar="PATH", help="the agent's interpreter")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="what trains")
@@ -96,6 +121,8 @@ def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str])
     ):
         if not 0 < value < 1e9:
             raise MisuseError("expected {} in seconds, more than 0, found {}".format(name, value))
+    if not 0 <= arguments.grace < 1e9:
+        raise MisuseError("expected --grace in seconds, 0 or more, found {}".format(arguments.grace))
     check_command(command)
     gang = gang_of(arguments, environment)
     short_job = arguments.job.rstrip("/").rpartition("/")[2]
@@ -113,6 +140,7 @@ def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str])
         connect_s=arguments.connect_timeout,
         agent_python=arguments.agent_python,
         may_reopen=not arguments.stay_ended,
+        grace_s=arguments.grace,
     )
 
 

@@ -12,8 +12,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
-from lastgood_agent import processes
+from lastgood_agent import out_of_memory, processes
 from lastgood_agent.json_files import write_json
+from lastgood_agent.python_error import PythonError, find_python_error
 
 LAST_LINES = 20
 LAST_LINE_CHARACTERS = 500
@@ -21,6 +22,8 @@ LAST_LINE_CHARACTERS = 500
 TAIL_BYTES = 1 << 16
 #: How often the log is looked at for new lines to show.
 FOLLOW_INTERVAL_S = 0.1
+#: The clock of the kernel's log and that of process times may differ by so much.
+CLOCKS_DIFFER_S = 5.0
 
 
 class StartError(Exception):
@@ -29,7 +32,12 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What the launcher says of its trainer. The fields are those of TRAINER in docs/wire.md."""
+    """What the launcher says of its trainer. The fields are those of TRAINER in docs/wire.md.
+
+    asked_signal: the launcher was told to end by this signal, and passed it on. error: the exception that ended it.
+    oom_kills: how many processes of our cgroup the kernel killed for want of memory while it ran. kernel_word: what the
+    kernel's log says when it was one of them.
+    """
 
     phase: str = "none"
     attempt: int = 0
@@ -39,20 +47,29 @@ class TrainerState:
     signal: Optional[int] = None
     last_lines: Tuple[str, ...] = ()
     was_stopped: bool = False
+    asked_signal: Optional[int] = None
+    error: Optional[PythonError] = None
+    oom_kills: int = 0
+    kernel_word: str = ""
 
     def to_json(self) -> Dict[str, Any]:
         """The state as it travels."""
-        return {**self.__dict__, "last_lines": list(self.last_lines)}
+        error = self.error.to_json() if self.error is not None else None
+        return {**self.__dict__, "last_lines": list(self.last_lines), "error": error}
 
 
-def last_lines_of(path: str) -> Tuple[str, ...]:
-    """The last lines of a log, oldest first, bounded in number and length. Empty when it cannot be read."""
+def tail_of(path: str) -> str:
+    """The end of a log; "" when it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            text = file.read(TAIL_BYTES).decode("utf-8", "replace")
+            return file.read(TAIL_BYTES).decode("utf-8", "replace")
     except OSError:
-        return ()
+        return ""
+
+
+def last_lines_of(text: str) -> Tuple[str, ...]:
+    """The last lines of a log's end, oldest first, bounded in number and length."""
     lines = [line.rstrip() for line in text.splitlines()]
     return tuple(line[:LAST_LINE_CHARACTERS] for line in lines if line)[-LAST_LINES:]
 
@@ -67,6 +84,8 @@ class Trainer:
         self._log_path = log_path
         self._record_path = record_path
         self._status: Optional[int] = None
+        self._started_since_boot_s = 0.0
+        self._oom_kills_before = out_of_memory.count_oom_kills()
         self.state = TrainerState(phase="running", attempt=attempt)
 
     @property
@@ -79,6 +98,7 @@ class Trainer:
         def record(pid: int) -> None:
             self.state = replace(self.state, pid=pid, pgid=pid)
             ticks = processes.start_ticks(pid)
+            self._started_since_boot_s = (ticks or 0) / os.sysconf("SC_CLK_TCK")
             document = {"attempt": self.state.attempt, "pid": pid, "pgid": pid, "start_ticks": ticks}
             write_json(self._record_path, document)
 
@@ -93,6 +113,10 @@ class Trainer:
         self.state = replace(self.state, was_stopped=True)
         processes.signal_group(self.state.pgid, number)
 
+    def note_asked(self, number: int) -> None:
+        """Its launcher, or the whole gang, was told to end by this signal."""
+        self.state = replace(self.state, asked_signal=number)
+
     def note_reaped(self, status: int) -> None:
         """The trainer itself has been reaped with this wait status; what it started may still be there."""
         self._status = status
@@ -101,12 +125,15 @@ class Trainer:
     def is_reaped(self) -> bool:
         return self._status is not None
 
-    def sweep(self, without: Sequence[int]) -> bool:
+    def sweep(self, without: Sequence[int], is_patient: bool = False) -> bool:
         """After the trainer was reaped: kills whatever it left behind. True once nothing is left, False: ask again.
 
-        without: children of the launcher that are not the trainer's, such as the agent.
+        without: children of the launcher that are not the trainer's, such as the agent. is_patient: whatever is left of
+        the group is still ending by itself, as behind a shell that a signal has ended before what it runs.
         """
         if self._status is None:
+            return False
+        if is_patient and processes.signal_group(self.state.pgid, 0):
             return False
         is_group_left = processes.signal_group(self.state.pgid, signal.SIGKILL)
         others = processes.descendants(os.getpid(), without)
@@ -119,14 +146,28 @@ class Trainer:
 
     def _finish(self, status: int) -> None:
         by_signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        exit_code = os.WEXITSTATUS(status) if by_signal is None else None
+        text = tail_of(self._log_path)
         self.state = replace(
             self.state,
             phase="exited",
-            exit_code=os.WEXITSTATUS(status) if by_signal is None else None,
+            exit_code=exit_code,
             signal=by_signal,
-            last_lines=last_lines_of(self._log_path),
+            last_lines=last_lines_of(text),
+            error=find_python_error(text, exit_code) if exit_code != 0 else None,
+            oom_kills=self._count_oom_kills(),
+            kernel_word=self._kernel_word(by_signal),
         )
         self._forget_record()
+
+    def _count_oom_kills(self) -> int:
+        before, now = self._oom_kills_before, out_of_memory.count_oom_kills()
+        return max(0, now - before) if before is not None and now is not None else 0
+
+    def _kernel_word(self, by_signal: Optional[int]) -> str:
+        if by_signal != signal.SIGKILL or self.state.was_stopped:
+            return ""
+        return out_of_memory.kernel_word_on(self.state.pid, self._started_since_boot_s - CLOCKS_DIFFER_S)
 
     def _forget_record(self) -> None:
         with contextlib.suppress(FileNotFoundError):

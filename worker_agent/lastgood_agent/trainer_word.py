@@ -55,6 +55,11 @@ class TrainerWord:
         return int(self._trainer.get("attempt") or 0)
 
     @property
+    def is_running(self) -> bool:
+        """A trainer runs, as far as the launcher has said."""
+        return self._trainer.get("phase") == "running"
+
+    @property
     def has_untold_success(self) -> bool:
         return self._success is not None
 
@@ -86,6 +91,13 @@ class TrainerWord:
             (self._trainer, self.next_address), self._success = self._success, None
             self._tell()
 
+    def tell_leaving(self, signal_name: str, grace_s: float) -> None:
+        """Tells that the launcher was told to end, where a trainer runs that has so many seconds left."""
+        if self.is_running:
+            worker, session = self._config.worker, self.launcher_session
+            report = facts.leaving_report(worker, session, self.attempt, signal_name, grace_s, time.time())
+            self._reporting.keep_and_send(report, is_urgent=True)
+
     def _tell(self) -> None:
         state = self.state()
         report = facts.trainer_report(self._config.worker, self.launcher_session, state, self.next_address, time.time())
@@ -109,7 +121,7 @@ class TrainerWord:
         worker = self._config.worker
         log.warning("the launcher of %s has died: its trainer is killed", worker)
         record = read_json(f"{self._config.worker_directory}/trainer.json")
-        is_running = self._trainer.get("phase") == "running"
+        is_running = self.is_running
         if is_running and (pgid := int(self._trainer.get("pgid") or 0)):
             processes.signal_group(pgid, signal.SIGKILL)
         left = await asyncio.to_thread(

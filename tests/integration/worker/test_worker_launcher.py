@@ -218,7 +218,7 @@ def test_a_signal_to_the_launcher_ends_everything_within_8_s(bench: Bench, tmp_p
     # given
     out = tmp_path / "family"
     stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FAMILY
-    launcher = bench.launch([*bench.script(stubborn), str(out)])
+    launcher = bench.launch([*bench.script(stubborn), str(out)], "--grace", "5")
     bench.controller.desire_run(1)
     trainer = bench.controller.running(1)
     pids = [trainer.pid, *family(bench, out), *bench.agents(launcher)]

@@ -151,6 +151,9 @@ def test_the_job_has_the_documented_fields() -> None:
             "was_stopped": False,
             "reached_step": 13,
             "last_lines": [],
+            "asked_signal": None,
+            "error": None,
+            "oom_kills": 0,
         },
     }
     (checkpoint,) = document["checkpoints"]
@@ -282,6 +285,7 @@ def test_a_journal_is_counted_as_it_happened() -> None:
         ("lastgood_saves_total", ("Good",)): 1,
         ("lastgood_restores_total", ("Restored", "None")): 2,
         ("lastgood_restarts_total", ()): 1,
+        ("lastgood_attempts_failed_total", ("WorkerKilled",)): 1,
         ("lastgood_hook_failures_total", ("save",)): 5,
         ("lastgood_hook_failures_total", ("made-up",)): 1,
         ("lastgood_attempts_unsteered_total", ()): 1,
@@ -327,11 +331,14 @@ def test_every_known_label_set_is_born_at_zero_and_no_name_is_unbounded() -> Non
         assert ("lastgood_saves_total", verdict) in born
     for reason in ("RestoredWrong", "RestoreFailed", "NotRestored"):
         assert ("lastgood_restores_total", "Failed", reason) in born
+    for reason in ("Preempted", "OutOfMemory", "PeerLost", "StartTimeout"):
+        assert ("lastgood_attempts_failed_total", reason) in born
     assert {("lastgood_restarts_total",), ("lastgood_attempts_unsteered_total",)} <= born
     assert {name for name, *_ in born} == {
         "lastgood_saves_total",
         "lastgood_restores_total",
         "lastgood_restarts_total",
+        "lastgood_attempts_failed_total",
         "lastgood_hook_failures_total",
         "lastgood_attempts_unsteered_total",
         "lastgood_internal_errors_total",

@@ -35,6 +35,7 @@ from lastgood_controller.events import (
     RunEnded,
     RunOpened,
     SaveFailed,
+    SigtermHandled,
     SteeringLost,
     StopAsked,
     StrategyMade,
@@ -42,6 +43,7 @@ from lastgood_controller.events import (
     Verified,
     VerifyAsked,
     WorkerDisconnected,
+    WorkerLeaving,
     WorkerLost,
 )
 from lastgood_controller.model import (
@@ -268,7 +270,23 @@ LINES: list[tuple[Run | None, Event, str]] = [
         "attempt 1 failed: Interrupted: asked; the gang is stopped",
     ),
     (CONNECTED, AttemptEnded(1), "attempt 1 ended: every trainer is gone"),
+    (
+        CONNECTED,
+        AttemptFailed(1, Failure(W1, Cause(Reason.PREEMPTED, "told to end"), 1.0), spends_budget=False),
+        "attempt 1 failed: worker/1 Preempted: told to end; the gang is stopped, which spends no restart",
+    ),
     (CONNECTED, StopAsked("ada", "lunch"), "ada asked the run to stop: lunch"),
+    (CONNECTED, StopAsked("ada", "lunch", 22.0), "ada asked the run to stop within 22 s: lunch"),
+    (
+        CONNECTED,
+        WorkerLeaving(W1, 1, "SIGTERM", 28.0),
+        "worker/1 was told to end (SIGTERM): its trainer has 28 s",
+    ),
+    (
+        CONNECTED,
+        SigtermHandled(W1, 1, "on_term"),
+        "worker/1 handles SIGTERM itself (on_term): it may save and end when told to",
+    ),
     (CONNECTED, RunEnded(Cause(Reason.FINISHED, "all did"), 0), "run ended (Finished: all did)"),
 ]
 

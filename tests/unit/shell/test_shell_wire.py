@@ -26,10 +26,12 @@ from lastgood_controller.events import (
     RestoreLeftAlone,
     SaveFailed,
     SaveReported,
+    SigtermHandled,
     SteeringLost,
     StrategyMade,
     TrainerChanged,
     Verified,
+    WorkerLeaving,
 )
 from lastgood_controller.model import (
     Cause,
@@ -44,6 +46,7 @@ from lastgood_controller.model import (
     Receipt,
     SaveId,
     SaveReport,
+    ScriptError,
     SeriesId,
     Task,
     Trainer,
@@ -72,13 +75,27 @@ FACTS: list[tuple[dict[str, object], Event]] = [
                     last_lines=["a", "b"],
                     reached_step=0,
                     completed_calls=5,
+                    asked_signal=15,
+                    error=agent_pb.ScriptError(type="ValueError", message="no", place="a.py:1 in f", lines=["x"]),
+                    oom_kills=1,
+                    kernel_word="Killed process 9",
                 ),
                 next_address="h:1",
             )
         },
         TrainerChanged(
             W0,
-            Trainer(TrainerPhase.EXITED, 2, 9, signal=9, last_lines=("a", "b"), reached_step=0, completed_calls=5),
+            Trainer(
+                *(TrainerPhase.EXITED, 2, 9),
+                signal=9,
+                last_lines=("a", "b"),
+                reached_step=0,
+                completed_calls=5,
+                asked_signal=15,
+                error=ScriptError("ValueError", "no", "a.py:1 in f", ("x",)),
+                oom_kills=1,
+                kernel_word="Killed process 9",
+            ),
             "h:1",
         ),
     ),
@@ -86,6 +103,11 @@ FACTS: list[tuple[dict[str, object], Event]] = [
         {"strategy_made": agent_pb.StrategyMade(strategy="MultiWorkerMirroredStrategy", replicas=2)},
         StrategyMade(W0, 2, "MultiWorkerMirroredStrategy", 2),
     ),
+    (
+        {"worker_leaving": agent_pb.WorkerLeaving(signal="SIGTERM", grace=Duration(seconds=28))},
+        WorkerLeaving(W0, 2, "SIGTERM", 28.0),
+    ),
+    ({"sigterm_handled": agent_pb.SigtermHandled(handler="on_term")}, SigtermHandled(W0, 2, "on_term")),
     (
         {
             "save_reported": agent_pb.SaveReported(
@@ -250,6 +272,7 @@ def test_the_desired_state_of_a_worker_names_its_own_prefix() -> None:
         steering=True,
         tasks=(Task("t", SAVE, Purpose.JUDGE, 0, W1, "/b/ckpt-3", "d", 1.0),),
         end=End(Cause(Reason.FINISHED, "done"), 0, 5.0),
+        end_announced=True,
     )
 
     # When
@@ -278,6 +301,7 @@ def test_the_desired_state_of_a_worker_names_its_own_prefix() -> None:
         steering=True,
         verify_tasks=[agent_pb.VerifyTask(task_id="t", prefix="/b/ckpt-3", manifest_digest="d")],
         end=agent_pb.RunEnd(reason=common_pb.ReasonDetail(reason="Finished", detail="done")),
+        end_announced=True,
     )
 
 

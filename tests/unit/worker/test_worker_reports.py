@@ -25,7 +25,7 @@ from lastgood_agent.gang import gang_from_arguments
 from lastgood_agent.outgoing import MAX_BATCH, Outgoing
 from lastgood_agent.ports import HeldPort, lowest_ephemeral_port
 from lastgood_agent.spool import Spool
-from lastgood_agent.trainer import TrainerState, last_lines_of
+from lastgood_agent.trainer import TrainerState, last_lines_of, tail_of
 
 SERIES = {"signature": "0123456789abcdef", "ordinal": 1, "directory": "/model"}
 NAME = f"000003-{7:020d}-11-1.json"
@@ -79,11 +79,11 @@ def test_a_receipt_keeps_every_field():
 
 TYPES = [
     *("strategy_made", "receipt", "save_failed", "removed", "call_entered", "first_step", "hook_failed"),
-    *("steering_lost", "left_alone", "of_the_future"),
+    *("steering_lost", "left_alone", "sigterm_handled", "of_the_future"),
 ]
 FIELDS = [
     *("series", "ordinal", "prefix", "prefixes", "digest", "restored", "deferred", "error", "seconds", "step", "count"),
-    *("hook", "replicas", "strategy", "function", "at_s", "left_at_initial"),
+    *("hook", "replicas", "strategy", "function", "at_s", "left_at_initial", "handler"),
 ]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
@@ -320,7 +320,7 @@ def test_progress_is_what_the_mapped_file_says(tmp_path: Path, content: bytes | 
 def test_the_last_lines_are_bounded_in_number_and_length(tmp_path: Path):
     log = tmp_path / "log"
     log.write_bytes(b"\n".join(b"%d \xff" % n + b"x" * 600 for n in range(1000)))
-    lines = last_lines_of(str(log))
+    lines = last_lines_of(tail_of(str(log)))
     assert (len(lines), {len(line) for line in lines}, lines[-1][:5]) == (20, {500}, "999 \ufffd")
 
 

@@ -11,6 +11,7 @@ from .guard import describe, here
 from .orders import State
 from .saving import watch_step
 from .session import Session
+from .sigterm import handler_name
 
 _MARK = "_lastgood_counts"
 
@@ -84,8 +85,11 @@ class Calls:
         self._session.outbox.write("call_entered", function=str(getattr(function, "_name", function))[:200])
 
     def tell_first_step(self) -> None:
-        """Records that training goes on."""
+        """Records that training goes on, and whether the script would save and end by itself when told to."""
         self._session.outbox.write("first_step", step=self._session.progress.step)
+        handler = handler_name()
+        if handler:
+            self._session.outbox.write("sigterm_handled", handler=handler)
 
     def _must_tell_entering(self, state: State) -> bool:
         if self._has_told_entering or self._session.restored or not self._session.is_steering:
