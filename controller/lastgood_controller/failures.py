@@ -8,43 +8,27 @@ times at which it wants to look again. The earliest failure is the one that stop
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from lastgood.reasons import Reason
+from lastgood_controller.finding import Finding, Look
+from lastgood_controller.first_cause import ends
 from lastgood_controller.model import (
     Attempt,
     Cause,
     Failure,
     PlanKind,
     Run,
-    Trainer,
     TrainerPhase,
     WorkerId,
 )
 from lastgood_controller.receipts import lacking, objection, receipt_for
+from lastgood_controller.starting import late_starts
 from lastgood_controller.step import named
 
 #: How long the other receipts are waited for after a bad one: they tell a bad worker from a bad checkpoint.
 RECEIPT_GRACE_S = 2.0
 #: How long a worker that went on without a restore may still restore, once all others have.
 ENTERED_GRACE_S = 5.0
-
-_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL"} | {
-    11: "SIGSEGV",
-    13: "SIGPIPE",
-    15: "SIGTERM",
-}
-
-
-@dataclass(frozen=True)
-class Look:
-    """Nothing yet; something may be wrong at that time."""
-
-    at_s: float
-    waiting: str
-
-
-Finding = Failure | Look
 
 
 def findings(run: Run, attempt: Attempt, now_s: float) -> tuple[Finding, ...]:
@@ -69,36 +53,13 @@ _EXPLAINS = {
     Reason.RESTORED_WRONG: 0,
     Reason.LAUNCHER_LOST: 1,
     Reason.WORKER_KILLED: 1,
+    Reason.OUT_OF_MEMORY: 1,
     Reason.WORKER_EXITED: 3,
+    Reason.PEER_LOST: 4,
 }
 
 
 # ---------------------------------------------------------------------------------------------------------- the workers
-
-
-def _trainers(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
-    for worker in run.members:
-        trainer = attempt.trainers.get(worker)
-        if trainer is None or trainer.phase is not TrainerPhase.EXITED:
-            continue
-        cause = _death(trainer)
-        if cause is not None:
-            at_s = trainer.exited_s if trainer.exited_s is not None else now_s
-            yield Failure(worker, cause, at_s)
-
-
-def _death(trainer: Trainer) -> Cause | None:
-    at_step = f" at step {trainer.reached_step}" if trainer.reached_step is not None else ""
-    if trainer.was_stopped:
-        return Cause(Reason.LAUNCHER_LOST, f"its launcher was told to end and stopped the trainer{at_step}")
-    if trainer.signal is not None:
-        name = _SIGNALS.get(trainer.signal, f"signal {trainer.signal}")
-        return Cause(Reason.WORKER_KILLED, f"its trainer was killed by {name}{at_step}")
-    if trainer.exit_code is None:
-        return Cause(Reason.LAUNCHER_LOST, f"its launcher died, and the trainer with it{at_step}")
-    if trainer.exit_code == 0:
-        return None
-    return Cause(Reason.WORKER_EXITED, f"its trainer ended with status {trainer.exit_code}{at_step}")
 
 
 def _starts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
@@ -202,8 +163,9 @@ def _trained_anyway_s(run: Run, attempt: Attempt, worker: WorkerId) -> float | N
 
 
 _CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (
-    _trainers,
+    ends,
     _starts,
+    late_starts,
     _silence,
     _bad_receipts,
     _missing_receipts,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lastgood.reasons import Reason
+from lastgood_controller.first_cause import refined
 from lastgood_controller.model import (
     Attempt,
     PlanKind,
@@ -74,7 +75,8 @@ def phase(run: Run) -> str:
 
 
 def _incident(run: Run, failed: Attempt, later: tuple[Attempt, ...]) -> Incident:
-    if failed.failure is None:
+    failure = refined(failed)
+    if failure is None:
         raise ValueError(f"attempt {failed.number} has not failed")
     following = later[0] if later else None
     planned = next((attempt for attempt in later if attempt.plan is not None), None)
@@ -83,11 +85,11 @@ def _incident(run: Run, failed: Attempt, later: tuple[Attempt, ...]) -> Incident
     return Incident(
         attempt=failed.number,
         next_attempt=following.number if following is not None else None,
-        worker=failed.failure.worker,
-        reason=failed.failure.cause.reason,
-        detail=failed.failure.cause.detail,
-        at_s=failed.failure.at_s,
-        spans=_spans(run, failed, failed.failure.at_s, following),
+        worker=failure.worker,
+        reason=failure.cause.reason,
+        detail=failure.cause.detail,
+        at_s=failure.at_s,
+        spans=_spans(run, failed, failure.at_s, following),
         lost_steps=max(lost.values(), default=None),
         lost_steps_by_worker=lost,
         plan_step=plan_step,

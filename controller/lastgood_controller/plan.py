@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lastgood.reasons import Reason
-from lastgood_controller import choice, judge, readers
+from lastgood_controller import budget, choice, judge, parting, readers
 from lastgood_controller.events import (
     AttemptEnded,
     AttemptFailed,
@@ -23,7 +23,9 @@ from lastgood_controller.events import (
     RunEnded,
     WorkerLost,
 )
-from lastgood_controller.failures import Look, describe, findings, first_failure
+from lastgood_controller.failures import describe, findings, first_failure
+from lastgood_controller.finding import Look
+from lastgood_controller.first_cause import ends, has_finished, refined
 from lastgood_controller.model import (
     Attempt,
     Cause,
@@ -65,10 +67,10 @@ def _next(run: Run, now_s: float) -> Step:
         return _between_attempts(run, now_s)
     if attempt.failure is not None:
         return _stopping(run, attempt, attempt.failure, now_s)
-    if _has_finished(run, attempt):
+    if has_finished(run, attempt):
         return _finish(run, attempt)
     if run.stop_asked is not None:
-        return _one(AttemptFailed(attempt.number, Failure(None, run.stop_asked, now_s)))
+        return _stopped_by_wish(run, attempt, run.stop_asked, now_s)
     return _running(run, attempt, now_s)
 
 
@@ -82,7 +84,8 @@ def _one(*decisions: Decision) -> Step:
 def _between_attempts(run: Run, now_s: float) -> Step:
     end = _reason_to_end(run)
     last = run.attempt
-    if end is not None and end.cause.reason is Reason.BUDGET_SPENT and last is not None and _pending(run, last):
+    is_given_up = end is not None and end.cause.reason in (Reason.BUDGET_SPENT, Reason.SCRIPT_FAILS)
+    if is_given_up and last is not None and _pending(run, last):
         return Step(waiting=f"for the verdict on the last saves of attempt {last.number}")
     if end is not None:
         return _one(end)
@@ -103,6 +106,8 @@ def _reason_to_end(run: Run) -> RunEnded | None:
         return _finished(run)
     if last.failure.cause.reason is Reason.NO_GOOD_CHECKPOINT:
         return RunEnded(last.failure.cause, exit_status=1)
+    if (cause := budget.script_fails(run)) is not None:
+        return RunEnded(cause, exit_status=1)
     if run.failures_in_a_row > run.policy.max_restarts:
         return RunEnded(Cause(Reason.BUDGET_SPENT, _budget_sentence(run, last, last.failure)), exit_status=1)
     return None
@@ -117,6 +122,7 @@ def back_off_s(run: Run) -> float:
 def _budget_sentence(run: Run, last: Attempt, failure: Failure) -> str:
     count, allowed = run.failures_in_a_row, run.policy.max_restarts
     told = f"{count} attempts in a row failed without a new good checkpoint (restarts allowed: {allowed})"
+    failure = refined(last) or failure
     lines = [f"{told}. The last one: {describe(failure.worker, failure.cause)}"]
     for worker in sorted(last.trainers, key=lambda each: each != failure.worker):
         said = last.trainers[worker].last_lines[-LINES_SHOWN:]
@@ -206,11 +212,6 @@ def _asked_to_stop_s(run: Run, attempt: Attempt, member: WorkerId) -> float:
     return run.back_since_s((member,), max(attempt.failed_s or 0.0, run.opened_s))
 
 
-def _has_finished(run: Run, attempt: Attempt) -> bool:
-    trainers = [attempt.trainers.get(member) for member in run.members]
-    return all(trainer is not None and trainer.has_succeeded and not trainer.was_stopped for trainer in trainers)
-
-
 def _finish(run: Run, attempt: Attempt) -> Step:
     """All ended with status 0. The last saves get their verdicts first, unless somebody wants the run to end now."""
     pending = _pending(run, attempt)
@@ -235,21 +236,43 @@ def _running(run: Run, attempt: Attempt, now_s: float) -> Step:
     found = findings(run, attempt, now_s)
     failure = first_failure(run, found)
     if failure is not None:
-        return _fail(attempt, failure)
+        return _fail(run, attempt, failure)
     step = _next_in_attempt(run, attempt, now_s)
     if step.decisions:
         return step
     looks = [each for each in found if isinstance(each, Look)]
+    leaving = parting.first_to_leave(attempt)
+    if leaving is not None:
+        parted = parting.wait_for_save(run, attempt, attempt.leaving[leaving], now_s)
+        if parted is None:
+            return _fail(run, attempt, parting.preempted(run, attempt, leaving, now_s))
+        looks.append(parted)
     waiting = step.waiting or _words(looks)
     return Step(waiting=waiting, deadline_s=step.deadline_s).no_later_than((look.at_s for look in looks), now_s)
+
+
+def _stopped_by_wish(run: Run, attempt: Attempt, wish: Cause, now_s: float) -> Step:
+    """Somebody wants the run to end: at once, or as soon as there is nothing more to win by going on."""
+    stopped = _one(AttemptFailed(attempt.number, Failure(None, wish, now_s), spends_budget=False))
+    notice = run.stop_notice
+    is_training = any(trainer.is_running for trainer in attempt.trainers.values())
+    if notice is None or not is_training or now_s >= notice.until_s:
+        return stopped
+    found = tuple(ends(run, attempt, now_s))
+    looks = [each for each in found if isinstance(each, Look)]
+    parted = parting.wait_for_save(run, attempt, notice, now_s)
+    looks += [parted] if parted is not None else []
+    if not looks or len(found) > len(looks):
+        return stopped
+    return Step(waiting=_words(looks)).no_later_than([notice.until_s, *(look.at_s for look in looks)], now_s)
 
 
 def _words(looks: Iterable[Look]) -> str:
     return "; ".join(look.waiting for look in looks)
 
 
-def _fail(attempt: Attempt, failure: Failure) -> Step:
-    failed = AttemptFailed(attempt.number, failure)
+def _fail(run: Run, attempt: Attempt, failure: Failure) -> Step:
+    failed = AttemptFailed(attempt.number, failure, budget.is_spent_by(run, attempt, failure))
     if failure.worker is not None and failure.cause.reason is Reason.WORKER_LOST:
         return _one(WorkerLost(failure.worker, failure.cause.detail), failed)
     return _one(failed)

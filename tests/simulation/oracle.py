@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lastgood.reasons import Reason
 from lastgood_controller import plan
 from lastgood_controller.desired import desired_state
 from lastgood_controller.events import (
+    AttemptFailed,
     Event,
     PlanDecided,
     ReceiptGiven,
     SaveReported,
     TrainerChanged,
+    WorkerLeaving,
 )
 from lastgood_controller.model import (
     PlanKind,
@@ -50,6 +53,10 @@ class Oracle:
                 self._nothing_old_changes_the_newest(before, event.trainer.attempt, after)
             case ReceiptGiven():
                 self._nothing_old_changes_the_newest(before, event.attempt, after)
+            case WorkerLeaving():
+                self._nothing_old_changes_the_newest(before, event.attempt, after)
+            case AttemptFailed():
+                self._check_budget(before, event, after)
             case PlanDecided():
                 self._check_plan(before, event)
             case _:
@@ -85,6 +92,11 @@ class Oracle:
         """7: what is told about an older attempt changes nothing of the newest."""
         if before.attempt is not None and number < before.attempt.number:
             assert after.attempt == before.attempt
+
+    def _check_budget(self, before: Run, event: AttemptFailed, after: Run) -> None:
+        """13: a preemption that was announced spends no budget, and everything else but a person's wish does."""
+        is_free = event.failure.cause.reason in (Reason.PREEMPTED, Reason.INTERRUPTED)
+        assert after.failures_in_a_row - before.failures_in_a_row == (0 if is_free else 1), event
 
     def _check_plan(self, before: Run, event: PlanDecided) -> None:
         attempt = before.attempt_numbered(event.attempt)

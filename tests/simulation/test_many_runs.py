@@ -9,6 +9,7 @@ import pytest
 from lastgood.reasons import Reason
 from lastgood_controller.model import (
     PlanKind,
+    Policy,
     SaveId,
     Standing,
 )
@@ -78,6 +79,23 @@ def test_whichever_pass_of_the_controller_is_broken_off_the_run_finishes_as_it_d
         assert len(world.run.attempts) == 2, f"pass {number}"
         assert world.run.attempts[1].plan is not None
         assert world.run.attempts[1].plan.kind is PlanKind.RESTORE, f"pass {number}"
+
+
+def test_a_gang_whose_workers_are_preempted_again_and_again_finishes_and_spends_no_budget() -> None:
+    """Each time the next save is waited for, so each attempt goes on where the one before was stopped."""
+    world = World(seed=5, workers=3, total_steps=60, policy=Policy(max_restarts=0))
+
+    for number in range(6):
+        advance_until(world, lambda: world.is_over or any(c.save.attempt == world.run.highest_attempt and
+                      c.verdict.standing is Standing.GOOD for c in world.run.checkpoints.values()))  # fmt: skip
+        world.preempt(world.workers[world.members[number % 3]], 28.0)
+        advance_until(world, lambda number=number: world.is_over or world.run.highest_attempt > number + 1)
+    world.advance(200.0)
+
+    assert world.run.end is not None
+    assert world.run.end.cause.reason is Reason.FINISHED
+    reasons = {attempt.failure.cause.reason for attempt in world.run.attempts if attempt.failure is not None}
+    assert reasons == {Reason.PREEMPTED}
 
 
 def advance_until(world: World, holds: Callable[[], bool]) -> None:

@@ -51,9 +51,13 @@ class Gang(RuleBasedStateMachine):
     def break_the_next_pass_of_the_controller_off(self, how: Break) -> None:
         self.world.break_next(how)
 
-    @rule()
-    def stop_the_run(self) -> None:
-        self.world.ask_to_stop()
+    @rule(grace_s=st.sampled_from([0.0, 10.0]))
+    def stop_the_run(self, grace_s: float) -> None:
+        self.world.ask_to_stop(grace_s)
+
+    @rule(index=workers, grace_s=st.sampled_from([0.5, 5.0, 28.0]))
+    def tell_a_launcher_to_end(self, index: int, grace_s: float) -> None:
+        self.world.preempt(self._worker(index), grace_s)
 
     @precondition(lambda self: self.world.run.end is not None)
     @rule()

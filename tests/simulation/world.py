@@ -36,6 +36,7 @@ from lastgood_controller.events import (
     Verified,
     WorkerConnected,
     WorkerDisconnected,
+    WorkerLeaving,
 )
 from lastgood_controller.fold import (
     apply,
@@ -51,6 +52,7 @@ from lastgood_controller.model import (
     Run,
     SaveId,
     SaveReport,
+    ScriptError,
     SeriesId,
     Session,
     Trainer,
@@ -63,6 +65,11 @@ from tests.simulation.oracle import Oracle
 SERIES = SeriesId("5e71e5", 0)
 DIRECTORY = "/ckpt"
 STEP_S = 0.2
+
+#: What a survivor's trainer ends with once its peer is gone.
+PEER_ERROR = ScriptError(
+    "tensorflow.python.framework.errors_impl.UnavailableError", "Collective ops is aborted by: Socket closed"
+)
 
 #: Pause of a controller before it decides again what could not be recorded.
 RETRY_S = 1.0
@@ -133,6 +140,7 @@ class SimWorker:
     tasks_seen: set[str] = field(default_factory=set)
     restores_wrong: bool = False
     hooks_late_until_s: float = 0.0
+    is_leaving: bool = False
     is_gone: bool = False
 
     @property
@@ -281,10 +289,10 @@ class World:
             worker.connected = False
         self.after(away_s, self._controller_back)
 
-    def ask_to_stop(self) -> None:
+    def ask_to_stop(self, grace_s: float = 0.0) -> None:
         """A person wants the run to end."""
         if self.is_up and self.run.end is None:
-            self._pass(StopAsked("ann", "enough"))
+            self._pass(StopAsked("ann", "enough", grace_s))
 
     def open_again(self) -> None:
         """A person starts the same command again after the run has ended."""
@@ -325,7 +333,8 @@ class World:
             return
         worker.session += 1
         worker.connected = True  # it is told what it should be doing in the pass that records this
-        session = Session(worker.session, worker.launcher, host="host", next_address=worker.address)
+        address = "" if worker.is_leaving else worker.address
+        session = Session(worker.session, worker.launcher, host="host", next_address=address)
         if not self._pass(WorkerConnected(worker.worker, self.members, session, worker.word, worker.started)):
             worker.connected = False
             return
@@ -398,6 +407,7 @@ class World:
         exit_code: int | None = None,
         signal: int | None = None,
         stopped: bool = False,
+        error: ScriptError | None = None,
     ) -> None:
         """The trainer is reaped, if it is still that one."""
         if trainer is None or worker.trainer is not trainer:
@@ -413,12 +423,34 @@ class World:
             ("last words",),
             was_stopped=stopped,
             reached_step=trainer.step if trainer.has_stepped else None,
+            asked_signal=15 if worker.is_leaving else None,
+            error=error,
         )
-        self.report(worker, TrainerChanged(worker.worker, worker.word, worker.address), urgent=True)
+        address = "" if worker.is_leaving else worker.address
+        self.report(worker, TrainerChanged(worker.worker, worker.word, address), urgent=True)
+
+    def preempt(self, worker: SimWorker, grace_s: float) -> None:
+        """The launcher is told to end. Its trainer, which swallows that, trains on until it is killed."""
+        trainer = worker.trainer
+        if trainer is None or worker.is_leaving or worker.is_gone:
+            return
+        worker.is_leaving = True
+        self.report(worker, WorkerLeaving(worker.worker, trainer.attempt, "SIGTERM", grace_s), urgent=True)
+        self.after(grace_s, lambda: self._leave(worker, trainer))
+
+    def _leave(self, worker: SimWorker, trainer: SimTrainer) -> None:
+        if worker.is_leaving:
+            self.end_trainer(worker, trainer, signal=9, stopped=True)
+            self.after(0.5, lambda: self._replace_launcher(worker))
+
+    def _replace_launcher(self, worker: SimWorker) -> None:
+        if worker.is_leaving:
+            self.kill_launcher(worker)
 
     def kill_launcher(self, worker: SimWorker) -> None:
         """The launcher dies and its trainer with it; a new one says hello a little later."""
         worker.trainer = None
+        worker.is_leaving = False
         worker.port += 1
         worker.launcher += 1
         worker.word = Trainer()
@@ -456,7 +488,7 @@ class World:
         for worker in self.workers.values():
             trainer = worker.trainer
             if trainer is not None and trainer.state == "training" and self.random.random() < 0.3:
-                self.end_trainer(worker, trainer, exit_code=1)
+                self.end_trainer(worker, trainer, exit_code=1, error=PEER_ERROR)
 
     def _think(self, worker: SimWorker, trainer: SimTrainer) -> None:
         order = worker.desired
@@ -592,8 +624,10 @@ class World:
         """One fault, by chance."""
         worker = self.workers[self.random.choice(self.members)]
         kind = self.random.random()
-        if kind < 0.35:
+        if kind < 0.28:
             self.end_trainer(worker, worker.trainer, signal=9)
+        elif kind < 0.35:
+            self.preempt(worker, self.random.choice((0.5, 5.0, 28.0)))
         elif kind < 0.45:
             self.kill_launcher(worker)
         elif kind < 0.6:
