@@ -1,6 +1,6 @@
 """The controller's subcommands of `lastgood`: their arguments. Cheap to import: the work is imported when done."""
 
-from argparse import REMAINDER, ArgumentParser, Namespace
+from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from lastgood.command import Command
 from lastgood_controller.controller_command import CONTROLLER
@@ -8,11 +8,24 @@ from lastgood_controller.controller_command import CONTROLLER
 __all__ = ["CONTROLLER", "JOB", "JOBS", "LAUNCH", "REOPEN", "WATCH"]
 
 
+#: What `lastgood launch` ends with, for its help.
+EXIT_STATUSES = """exit status:
+  0      the run finished: every worker's trainer ended with status 0
+  1      the run ended for a reason that is printed (BudgetSpent, ScriptFails, NoGoodCheckpoint, ...)
+  2      wrong usage; nothing was started
+  3      could not tell: a part of lastgood does not work here
+  128+N  told to end by signal N: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP
+
+SIGTERM leaves the gang the grace period, where there is something to win by it: a script that saves and ends by itself
+when it is told to, or a save that is due. SIGINT and SIGHUP end everything within 8 s, a second signal at once. What a
+trainer's own exit statuses mean: docs/endings.md.
+"""
+
+
 def _configure_launch(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Runs CMD once per worker as one guarded gang on this machine. Ends with 0 when the run finished, 1 when it"
-        " ended badly, 2 for wrong usage, 3 when it could not tell."
-    )
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.description = "Runs CMD once per worker as one guarded gang on this machine."
+    parser.epilog = EXIT_STATUSES
     parser.add_argument("--workers", type=int, required=True, metavar="N", help="size of the gang")
     parser.add_argument("--state-dir", metavar="DIR", help="where the run is kept (default: .lastgood/JOB)")
     parser.add_argument("--job", metavar="NAME", help="the job's name (default: the script's)")
@@ -21,6 +34,19 @@ def _configure_launch(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-restarts", type=int, metavar="N", help="restarts in a row without a new good checkpoint before it stops"
+    )
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        metavar="S",
+        help="from the plan until every worker's first step (default: 600; 0: no limit)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="from SIGTERM until somebody kills this process: the gang gets some seconds less to save (default: 30)",
     )
     parser.add_argument(
         "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="the controller's address (default: a free port)"

@@ -40,6 +40,9 @@ WORKER_PREFIX = "worker-"
 SERVE_S = 30.0
 #: After the end of a run: until its launchers are told to end, and until they are killed.
 ASK_AFTER_S, KILL_AFTER_S = 5.0, 8.0
+#: Of the grace period after SIGTERM: kept for what is left to do after launchers and controller are gone, and for the
+#: controller to stop the gang and the launchers to say so.
+KILL_MARGIN_S, STOP_MARGIN_S = 2.0, 3.0
 #: How long the controller may take to end in order, and the last processes to die.
 CONTROLLER_GOES_S, DIE_S = 1.5, 1.0
 #: How long the controller may take to say that it heard of the end, and how the job ended.
@@ -162,12 +165,15 @@ class Launch:
         argv += ["--metrics-listen", metrics_listen, "--steering", "on" if options.steering else "off"]
         if options.max_restarts is not None:
             argv += ["--max-restarts", str(options.max_restarts)]
+        if options.start_timeout_s is not None:
+            argv += ["--first-step-s", str(options.start_timeout_s)]
         self._children.start(CONTROLLER, argv, self._environment)
 
     def _start_worker(self, index: int) -> None:
         options, rundir = self._options, self._rundir
         argv = [*_lastgood(), "run", "--controller", self._address, "--job", rundir.job, "--run-id", rundir.run_id]
         argv += ["--state-dir", str(rundir.path), "--worker", f"worker/{index}", "--workers", str(options.workers)]
+        argv += ["--grace", str(options.grace_s)]
         argv += ["--stay-ended"]  # a launcher that we start again may find the run ended before we do
         self._children.start(f"{WORKER_PREFIX}{index}", [*argv, "--", *options.command], self._environment)
 
@@ -320,25 +326,39 @@ class Launch:
         self._is_ending = True
         self._starts_due.clear()
         begun_s, asked_at = time.monotonic(), len(self._signals)
+        ask_after_s, kill_after_s = self._patience_s()
         if self._signals:
             self._say(f"{signal_name(self._signals[0])}: stopping the gang")
             threading.Thread(target=self._ask_to_stop, daemon=True).start()
         has_asked = False
         while self._children.running(WORKER_PREFIX):
             waited_s = time.monotonic() - begun_s
-            if waited_s > KILL_AFTER_S or len(self._signals) > max(1, asked_at):
+            if waited_s > kill_after_s or len(self._signals) > max(1, asked_at):
                 return
             is_alone = not self._children.running(CONTROLLER)
-            if not has_asked and (waited_s > ASK_AFTER_S or is_alone):
+            if not has_asked and (waited_s > ask_after_s or is_alone):
                 self._children.send(signal.SIGTERM, WORKER_PREFIX)
                 has_asked = True
             self._pump()
 
+    @property
+    def _has_grace(self) -> bool:
+        """SIGTERM is how a pod's end is told, and leaves time; whoever presses Ctrl-C wants the end now."""
+        return bool(self._signals) and self._signals[0] == signal.SIGTERM
+
+    def _patience_s(self) -> tuple[float, float]:
+        """After how long the launchers are told to end, and killed."""
+        if not self._has_grace:
+            return ASK_AFTER_S, KILL_AFTER_S
+        kill_after_s = max(0.0, self._options.grace_s - KILL_MARGIN_S)
+        return max(0.0, kill_after_s - STOP_MARGIN_S), kill_after_s
+
     def _ask_to_stop(self) -> None:
         name = signal_name(self._signals[0])
+        grace_s = max(0.0, self._patience_s()[0] - STOP_MARGIN_S) if self._has_grace else 0.0
         try:
             with JobClient(self._address, STOP_ANSWER_S) as client:
-                client.stop_job(self._rundir.run_id, who_asks(), f"lastgood launch received {name}")
+                client.stop_job(self._rundir.run_id, who_asks(), f"lastgood launch received {name}", grace_s)
         except ClientError:
             self._children.send(signal.SIGTERM, WORKER_PREFIX)  # nobody else will tell them
             self._wake()

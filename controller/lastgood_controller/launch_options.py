@@ -6,6 +6,7 @@ exist, an address that nobody can listen on. What it lets pass may still fail; t
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 from argparse import Namespace
@@ -34,6 +35,8 @@ class Options:
     listen: str = "127.0.0.1:0"
     steering: bool = True
     max_restarts: int | None = None
+    start_timeout_s: float | None = None
+    grace_s: float = 30.0
     is_plain: bool = False
     json_events: Path | None = None
 
@@ -52,6 +55,10 @@ def options_from(arguments: Namespace) -> Options:
         )
     if arguments.max_restarts is not None and arguments.max_restarts < 0:
         raise MisuseError(f"expected --max-restarts of 0 or more, found {arguments.max_restarts}")
+    if arguments.start_timeout is not None and not 0 <= arguments.start_timeout < math.inf:
+        raise MisuseError(f"expected --start-timeout in seconds, 0 or more, found {arguments.start_timeout:g}")
+    if not 0 <= arguments.grace < math.inf:
+        raise MisuseError(f"expected --grace in seconds, 0 or more, found {arguments.grace:g}")
     check_command(command)
     if arguments.job and dns_label(arguments.job) != arguments.job:
         raise MisuseError(
@@ -67,6 +74,8 @@ def options_from(arguments: Namespace) -> Options:
         listen=arguments.listen,
         steering=arguments.steering == "on",
         max_restarts=arguments.max_restarts,
+        start_timeout_s=arguments.start_timeout,
+        grace_s=arguments.grace,
         is_plain=arguments.plain,
         json_events=Path(arguments.json_events) if arguments.json_events else None,
     )

@@ -29,6 +29,8 @@ def arguments(**changes) -> Namespace:
         "listen": "127.0.0.1:0",
         "steering": "on",
         "max_restarts": None,
+        "start_timeout": None,
+        "grace": 30.0,
         "plain": False,
         "json_events": None,
     }
