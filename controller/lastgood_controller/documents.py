@@ -19,8 +19,8 @@ from lastgood_controller.model import (
     Attempt,
     Cause,
     Checkpoint,
+    EndNotice,
     Failure,
-    Notice,
     Plan,
     Receipt,
     Run,
@@ -203,7 +203,7 @@ def _attempt(attempt: Attempt) -> Document:
         "gate_opened_s": attempt.gate_opened_s,
         "hook_failures": hook_failures,
         "left_alone": list(attempt.left_alone),
-        "leaving": {str(worker): _notice(notice) for worker, notice in attempt.leaving.items()},
+        "leaving": {str(worker): _end_notice(notice) for worker, notice in attempt.leaving.items()},
         "failure": None if attempt.failure is None else _failure(attempt.failure),
         "trainers": {str(worker): _trainer(trainer) for worker, trainer in attempt.trainers.items()},
         "ended_s": attempt.ended_s,
@@ -248,7 +248,7 @@ def _failure(failure: Failure) -> Document:
     return {"worker": worker, **_cause(failure.cause), "at_s": failure.at_s}
 
 
-def _notice(notice: Notice) -> Document:
+def _end_notice(notice: EndNotice) -> Document:
     return {"who": notice.who, "at_s": notice.at_s, "until_s": notice.until_s}
 
 

@@ -47,8 +47,8 @@ from lastgood_controller.model import (
     Cause,
     Checkpoint,
     End,
+    EndNotice,
     Listing,
-    Notice,
     Plan,
     Run,
     SaveReport,
@@ -97,7 +97,7 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             attempt = run.attempt_numbered(event.attempt)
             if attempt is None or event.worker in attempt.leaving:
                 return run
-            notice = Notice(event.signal, at_s, at_s + event.grace_s)
+            notice = EndNotice(event.signal, at_s, at_s + event.grace_s)
             return _with_attempt(run, replace(attempt, leaving={**attempt.leaving, event.worker: notice}))
         case SigtermHandled():
             attempt = run.attempt_numbered(event.attempt)
@@ -186,7 +186,7 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             return run if attempt is None else _with_attempt(run, replace(attempt, ended_s=at_s))
         case StopAsked():
             detail = f"{event.why} (asked by {event.who})" if event.who else event.why
-            grace = Notice(event.who, at_s, at_s + event.grace_s) if event.grace_s > 0 else None
+            grace = EndNotice(event.who, at_s, at_s + event.grace_s) if event.grace_s > 0 else None
             return replace(run, stop_asked=Cause(Reason.INTERRUPTED, detail), stop_notice=grace)
         case RunEnded():
             return replace(run, end=End(event.cause, event.exit_status, at_s))

@@ -364,7 +364,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Notice:
+class EndNotice:
     """Somebody was told to end, and has until then to do so by itself. who: a signal's name, or a person."""
 
     who: str
@@ -399,7 +399,7 @@ class Attempt:
     failed_s: float | None = None
     ended_s: float | None = None
     strategies: Mapping[WorkerId, float] = field(default_factory=dict)
-    leaving: Mapping[WorkerId, Notice] = field(default_factory=dict)
+    leaving: Mapping[WorkerId, EndNotice] = field(default_factory=dict)
     sigterm_handlers: Mapping[WorkerId, str] = field(default_factory=dict)
 
     @property
@@ -490,7 +490,7 @@ class Run:
     failures_in_a_row: int = 0
     restarts: int = 0
     stop_asked: Cause | None = None
-    stop_notice: Notice | None = None
+    stop_notice: EndNotice | None = None
     end: End | None = None
 
     @property

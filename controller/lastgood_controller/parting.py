@@ -18,8 +18,8 @@ from lastgood_controller.model import (
     Attempt,
     Cause,
     Checkpoint,
+    EndNotice,
     Failure,
-    Notice,
     Run,
     SeriesId,
     Standing,
@@ -53,7 +53,7 @@ def preempted(run: Run, attempt: Attempt, worker: WorkerId, now_s: float) -> Fai
     return Failure(worker, Cause(Reason.PREEMPTED, f"its launcher was told to end by {notice.who}; {why}"), now_s)
 
 
-def wait_for_save(run: Run, attempt: Attempt, notice: Notice, now_s: float) -> Look | None:
+def wait_for_save(run: Run, attempt: Attempt, notice: EndNotice, now_s: float) -> Look | None:
     """Until when it is worth while to go on; None: stop now. Whatever happens meanwhile asks again."""
     if now_s >= notice.until_s:
         return None
@@ -79,7 +79,7 @@ def wait_for_save(run: Run, attempt: Attempt, notice: Notice, now_s: float) -> L
     )
 
 
-def _saved_since_s(run: Run, attempt: Attempt, notice: Notice) -> float | None:
+def _saved_since_s(run: Run, attempt: Attempt, notice: EndNotice) -> float | None:
     """When what would be restored now was saved, if that was after the notice: then nothing is lost any more."""
     targets = targets_to_restore(run)
     if any(c.save.attempt != attempt.number or c.first_report_s < notice.at_s for c in targets):
