@@ -8,7 +8,8 @@ checkpoint in it is never begun afresh; when none in it may be restored, the att
 With several series: one step that all of them have, the newest such; where none knows its step, the newest of each. One
 that knows no step is left out beside those that do: nothing tells which of its checkpoints belongs to theirs.
 A series without any Good checkpoint is left out: there is nothing of it to restore. So is one that the script only
-writes, such as its best checkpoints or an export: it would never be restored, and must hold nothing back.
+writes, such as its best checkpoints: it would never be restored, and must hold nothing back. So is one whose restores
+cannot be steered (tf.compat.v1.train.Saver, graph mode): nobody could prove them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lastgood_controller.lineage import (
     ADOPTED,
     candidates,
     directory_of,
+    is_observed,
     is_same_stream,
     line,
     saved_directories,
@@ -39,6 +41,7 @@ from lastgood_controller.model import (
     Failure,
     FoundCheckpoint,
     Listing,
+    NoticeKind,
     Plan,
     PlanKind,
     PlannedSeries,
@@ -58,14 +61,23 @@ _UNPROVEN = frozenset({Reason.INCOMPLETE, Reason.UNREADABLE})
 
 def choose(run: Run, attempt: Attempt, now_s: float) -> Step:
     """The plan of a live, steered attempt that has none; or what it still waits for."""
-    known = candidates(run)
-    pending = [c for c in known if c.verdict.standing is Standing.PENDING and c.save.attempt != attempt.number]
+    pending = _pending(run, attempt)
     if pending:
         return Step(waiting=f"for the verdict on {named(_name(run, each) for each in pending)}")
     targets = targets_to_restore(run)
     if targets:
         return _restore(run, attempt, targets, now_s)
     return _from_directory(run, attempt, now_s)
+
+
+def knows_nothing(run: Run, attempt: Attempt) -> bool:
+    """Whether no checkpoint is known that the attempt could be planned to restore, now or once it is judged."""
+    return not _pending(run, attempt) and not targets_to_restore(run)
+
+
+def _pending(run: Run, attempt: Attempt) -> list[Checkpoint]:
+    known = [c for c in candidates(run) if not is_observed(run, c.save.series)]
+    return [c for c in known if c.verdict.standing is Standing.PENDING and c.save.attempt != attempt.number]
 
 
 # -------------------------------------------------------------------------------------------------------------- restore
@@ -91,7 +103,7 @@ def targets_to_restore(run: Run) -> tuple[Checkpoint, ...]:
 
 def restored_streams(run: Run) -> tuple[SeriesId, ...]:
     """The series that the script asks for, as far as any attempt has shown; all of them where none is known."""
-    known = streams(run)
+    known = tuple(series for series in streams(run) if not is_observed(run, series))
     return tuple(series for series in known if _is_asked_for(run, series)) or known
 
 
@@ -193,17 +205,46 @@ def _from_directory(run: Run, attempt: Attempt, now_s: float) -> Step:
             return _failed(attempt, usable.cause, now_s)
     found = {series: usable.found for series, usable in chosen.items() if usable.found is not None}
     if not found:
-        why = "every worker found the directory that its script asked for empty"
-        return Step((PlanDecided(attempt.number, Plan(PlanKind.FRESH, why=why)),))
+        return Step((PlanDecided(attempt.number, Plan(PlanKind.FRESH, why=_nothing_there(run, attempt))),))
     return _adopt(run, attempt, found)
 
 
 def _unasked(run: Run, attempt: Attempt) -> Step:
     has_saved = any(save.attempt == attempt.number for save in run.checkpoints)
     if attempt.first_steps or has_saved:
-        why = "the script trains and never asked what to restore"
+        why = _never_asked(run, attempt)
         return Step((PlanDecided(attempt.number, Plan(PlanKind.FRESH, why=why)),))
     return Step(waiting="for the script to ask what to restore")
+
+
+def _never_asked(run: Run, attempt: Attempt) -> str:
+    """That nobody looked anywhere, and what is known to lie where the script saves."""
+    told = "the script trains and never asked what to restore"
+    noticed = {n.path: n.detail for n in attempt.notices if n.kind is NoticeKind.NEVER_ASKED}
+    found = [f"{path} ({detail})" if detail else path for path, detail in sorted(noticed.items())]
+    return f"{told}, although checkpoints lie in {named(found)}" if found else told
+
+
+def _nothing_there(run: Run, attempt: Attempt) -> str:
+    """Which directories were looked at, by whom, and what lay there."""
+    members_by_look: dict[str, list[WorkerId]] = {}
+    for member in run.members:
+        for listing in attempt.listings.get(member, ()):
+            members_by_look.setdefault(_look(listing), []).append(member)
+    looks = [
+        look if len(members) == len(run.members) else f"{look} (seen by {named(members)})"
+        for look, members in members_by_look.items()
+    ]
+    return f"no checkpoint to go on from: {named(looks)}"
+
+
+def _look(listing: Listing) -> str:
+    if not listing.directory:
+        return "the script restores nothing and has named no directory"
+    if not listing.other_entries:
+        return f"{listing.directory} is empty, or not there"
+    others = "1 entry that belongs" if listing.other_entries == 1 else f"{listing.other_entries} entries that belong"
+    return f"{listing.directory} has {others} to no checkpoint"
 
 
 def _await_listings(run: Run, attempt: Attempt, late: list[WorkerId], now_s: float) -> Step:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from lastgood_controller.choice import knows_nothing
 from lastgood_controller.model import (
     Attempt,
     End,
@@ -36,6 +37,8 @@ class Desired:
     addresses: host:port of every member, in the order of `members`; empty unless `action` is RUN.
     plan: what the attempt starts from; None until that is decided.
     listing_wanted: no checkpoint is known; list each directory that the script asks for.
+    nothing_known: no checkpoint is known that the attempt could start from, and there is no plan yet: what a script
+        names by itself may be left to TensorFlow.
     steering: False: the hooks observe only. Equal for the whole gang.
     end_announced: the gang is about to be stopped; each trainer gets SIGTERM once, and may save and end by itself.
     """
@@ -51,6 +54,7 @@ class Desired:
     tasks: tuple[Task, ...] = ()
     end: End | None = None
     end_announced: bool = False
+    nothing_known: bool = False
 
 
 def desired_state(run: Run, worker: WorkerId) -> Desired:
@@ -75,6 +79,7 @@ def desired_state(run: Run, worker: WorkerId) -> Desired:
         tasks=tasks,
         end=run.end,
         end_announced=action is TrainerAction.RUN and run.stop_notice is not None,
+        nothing_known=attempt.plan is None and attempt.is_steered and knows_nothing(run, attempt),
     )
 
 

@@ -20,7 +20,9 @@ from lastgood_controller.model import (
     Cause,
     Checkpoint,
     EndNotice,
+    Export,
     Failure,
+    Notice,
     Plan,
     Receipt,
     Run,
@@ -176,6 +178,7 @@ def _checkpoint(run: Run, checkpoint: Checkpoint) -> Document:
         "witnesses": verdict.witnesses,
         "medium": None if verdict.medium is None else verdict.medium.value,
         "removed": checkpoint.removed,
+        "observed": report is not None and report.observed,
         "first_report_s": checkpoint.first_report_s,
         "reports": {str(worker): _report(each) for worker, each in checkpoint.reports.items()},
     }
@@ -204,6 +207,8 @@ def _attempt(attempt: Attempt) -> Document:
         "hook_failures": hook_failures,
         "left_alone": list(attempt.left_alone),
         "leaving": {str(worker): _end_notice(notice) for worker, notice in attempt.leaving.items()},
+        "exports": [_export(export) for export in attempt.exports],
+        "notices": [_notice(notice) for notice in attempt.notices],
         "failure": None if attempt.failure is None else _failure(attempt.failure),
         "trainers": {str(worker): _trainer(trainer) for worker, trainer in attempt.trainers.items()},
         "ended_s": attempt.ended_s,
@@ -240,6 +245,30 @@ def _receipt(receipt: Receipt) -> Document:
         "taken_from_chief": list(receipt.taken_from_chief),
         "error": receipt.error,
         "good": receipt.is_good,
+    }
+
+
+def _export(export: Export) -> Document:
+    return {
+        "worker": str(export.worker),
+        "kind": export.kind.value,
+        "path": export.path,
+        "step": export.step,
+        "faults": [_cause(cause) for cause in export.faults],
+        "bytes_read": export.bytes_read,
+        "save_duration_s": export.duration_s,
+        "error": export.error,
+        "at_s": export.at_s,
+    }
+
+
+def _notice(notice: Notice) -> Document:
+    return {
+        "worker": str(notice.worker),
+        "kind": notice.kind.value,
+        "path": notice.path,
+        "detail": notice.detail,
+        "at_s": notice.at_s,
     }
 
 

@@ -14,8 +14,10 @@ from typing import Union
 
 from lastgood_controller.model import (
     Cause,
+    Export,
     Failure,
     Listing,
+    Notice,
     Plan,
     Policy,
     Receipt,
@@ -236,6 +238,22 @@ class RestoreLeftAlone:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """A script wrote something that is not for going on from; its worker's agent has read it."""
+
+    attempt: int
+    export: Export
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Something that an operator should know of a script."""
+
+    attempt: int
+    notice: Notice
+
+
+@dataclass(frozen=True)
 class AttemptFailed:
     """A decision: the attempt is over; every trainer of it is to be stopped.
 
@@ -274,7 +292,7 @@ class RunEnded:
 Fact = Union[
     WorkerConnected, WorkerDisconnected, TrainerChanged, StrategyMade, SaveReported, SaveFailed, Verified,
     CheckpointsRemoved, DirectoryListed, ReceiptGiven, CallEntered, FirstStepDone, HookFailed, SteeringLost,
-    RestoreLeftAlone, StopAsked, RunOpened, WorkerLeaving, SigtermHandled,
+    RestoreLeftAlone, Exported, Noticed, StopAsked, RunOpened, WorkerLeaving, SigtermHandled,
 ]  # fmt: skip
 Decision = Union[
     WorkerLost, VerifyAsked, VerdictReached, Quarantined, AttemptOpened, PlanDecided, GateOpened, AttemptFailed,

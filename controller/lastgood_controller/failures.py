@@ -16,12 +16,15 @@ from lastgood_controller.model import (
     Attempt,
     Cause,
     Failure,
+    Notice,
+    NoticeKind,
     PlanKind,
     Run,
     TrainerPhase,
     WorkerId,
 )
 from lastgood_controller.receipts import lacking, objection, receipt_for
+from lastgood_controller.refusals import sentence
 from lastgood_controller.starting import late_starts
 from lastgood_controller.step import named
 
@@ -37,13 +40,17 @@ def findings(run: Run, attempt: Attempt, now_s: float) -> tuple[Finding, ...]:
 
 
 def first_failure(run: Run, found: tuple[Finding, ...]) -> Failure | None:
-    """The failure to record: the earliest, and of several at one time the one that explains most."""
+    """The failure to record: the earliest, and of several at one time the one that explains most.
+
+    What the script cannot do here comes before everything: its trainer's end is told first, and only follows from it.
+    """
     failures = [each for each in found if isinstance(each, Failure)]
     order = {member: rank for rank, member in enumerate(run.members)}
 
-    def rank(failure: Failure) -> tuple[float, int, int]:
+    def rank(failure: Failure) -> tuple[bool, float, int, int]:
         position = order.get(failure.worker, -1) if failure.worker is not None else -1
-        return (failure.at_s, _EXPLAINS.get(failure.cause.reason, 2), position)
+        is_other = failure.cause.reason is not Reason.REFUSED
+        return (is_other, failure.at_s, _EXPLAINS.get(failure.cause.reason, 2), position)
 
     return min(failures, key=rank, default=None)
 
@@ -60,6 +67,23 @@ _EXPLAINS = {
 
 
 # ---------------------------------------------------------------------------------------------------------- the workers
+
+
+def _refusals(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    """What the script does and cannot do here explains whatever comes of it."""
+    for notice in attempt.notices:
+        if notice.kind is NoticeKind.UNSUPPORTED:
+            yield Failure(notice.worker, _refused(notice), notice.at_s)
+
+
+def refusal(attempt: Attempt) -> Cause | None:
+    """Why no attempt of this job can go well, also where a trainer's end was told before its script's mistake."""
+    found = (notice for notice in attempt.notices if notice.kind is NoticeKind.UNSUPPORTED)
+    return next(map(_refused, found), None)
+
+
+def _refused(notice: Notice) -> Cause:
+    return Cause(Reason.REFUSED, sentence(notice.path, notice.detail))
 
 
 def _starts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
@@ -163,6 +187,7 @@ def _trained_anyway_s(run: Run, attempt: Attempt, worker: WorkerId) -> float | N
 
 
 _CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (
+    _refusals,
     ends,
     _starts,
     late_starts,

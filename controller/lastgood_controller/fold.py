@@ -18,9 +18,11 @@ from lastgood_controller.events import (
     CheckpointsRemoved,
     DirectoryListed,
     Event,
+    Exported,
     FirstStepDone,
     GateOpened,
     HookFailed,
+    Noticed,
     PlanDecided,
     Quarantined,
     ReceiptGiven,
@@ -49,6 +51,8 @@ from lastgood_controller.model import (
     End,
     EndNotice,
     Listing,
+    Notice,
+    NoticeKind,
     Plan,
     Run,
     SaveReport,
@@ -59,6 +63,9 @@ from lastgood_controller.model import (
     Verification,
     WorkerId,
 )
+
+#: Exports and notices of one attempt that are kept; the journal has them all. A job may export for weeks.
+MAX_KEPT = 50
 
 
 def opened(event: RunOpened, at_s: float) -> Run:
@@ -166,13 +173,25 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             attempt = run.attempt_numbered(event.attempt)
             if attempt is None or attempt.unsteered is not None:
                 return run
-            detail = f"hook {event.hook} failed on {event.worker}: {event.error}"
+            failed = f"hook {event.hook} failed on {event.worker}" if event.hook else str(event.worker)
+            detail = f"{failed}: {event.error}"
             return _with_attempt(run, replace(attempt, unsteered=Cause(Reason.UNSTEERED, detail)))
         case RestoreLeftAlone():
             attempt = run.attempt_numbered(event.attempt)
             if attempt is None:
                 return run
             return _with_attempt(run, replace(attempt, left_alone=(*attempt.left_alone, event.prefix)))
+        case Exported():
+            attempt = run.attempt_numbered(event.attempt)
+            if attempt is None:
+                return run
+            exports = (*attempt.exports, replace(event.export, at_s=at_s))
+            return _with_attempt(run, replace(attempt, exports=exports[-MAX_KEPT:]))
+        case Noticed():
+            attempt = run.attempt_numbered(event.attempt)
+            if attempt is None:
+                return run
+            return _with_attempt(run, _with_notice(attempt, replace(event.notice, at_s=at_s)))
         case AttemptFailed():
             attempt = run.attempt_numbered(event.number)
             if attempt is None:
@@ -197,6 +216,13 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
 def _has_failed(attempt: Attempt) -> bool:
     """It ended by a failure: that somebody asked for its end is none."""
     return attempt.failure is not None and attempt.failure.cause.reason is not Reason.INTERRUPTED
+
+
+def _with_notice(attempt: Attempt, notice: Notice) -> Attempt:
+    """What ends a run is never pushed out by what does not."""
+    kept = [each for each in attempt.notices if each.kind is NoticeKind.UNSUPPORTED][:MAX_KEPT]
+    others = [each for each in attempt.notices if each.kind is not NoticeKind.UNSUPPORTED]
+    return replace(attempt, notices=(*kept, *others[-MAX_KEPT:], notice))
 
 
 def _with_session(run: Run, worker: WorkerId, session: Session) -> Run:

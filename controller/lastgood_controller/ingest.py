@@ -19,9 +19,11 @@ from lastgood_controller.events import (
     CallEntered,
     CheckpointsRemoved,
     DirectoryListed,
+    Exported,
     Fact,
     FirstStepDone,
     HookFailed,
+    Noticed,
     ReceiptGiven,
     RestoreLeftAlone,
     RunOpened,
@@ -263,6 +265,8 @@ def _admit_fact(run: Run, sender: Sender, report: Report) -> Admitted | Rejected
             | RestoreLeftAlone()
             | WorkerLeaving()
             | SigtermHandled()
+            | Exported()
+            | Noticed()
         ):
             return _of_known_attempt(run, report)
         case WorkerConnected() | WorkerDisconnected() | StopAsked() | RunOpened():

@@ -59,6 +59,16 @@ def streams(run: Run) -> tuple[SeriesId, ...]:
     return tuple(named or sorted(found))
 
 
+def is_observed(run: Run, series: SeriesId) -> bool:
+    """Whether a series is saved by means whose restores cannot be steered."""
+    return any(
+        report.observed
+        for save, checkpoint in run.checkpoints.items()
+        if save.series == series
+        for report in checkpoint.reports.values()
+    )
+
+
 def line(run: Run, series: SeriesId) -> tuple[Checkpoint, ...]:
     """The current lineage of one series, newest first, whatever the verdicts."""
     found: list[Checkpoint] = []

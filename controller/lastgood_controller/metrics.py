@@ -22,6 +22,7 @@ from lastgood_controller.events import (
     AttemptFailed,
     AttemptOpened,
     Event,
+    Exported,
     HookFailed,
     ReceiptGiven,
     RunEnded,
@@ -30,12 +31,20 @@ from lastgood_controller.events import (
     VerdictReached,
 )
 from lastgood_controller.model import (
+    ExportKind,
     Run,
     Standing,
 )
 
 GOOD = "Good"
 RESTORED, FAILED = "Restored", "Failed"
+#: What became of an export: read again and whole; read, of a format without checksums; damaged; the save raised.
+EXPORT_WHOLE, EXPORT_UNPROVEN, EXPORT_DAMAGED, EXPORT_FAILED = EXPORT_OUTCOMES = (
+    "Whole",
+    "Unproven",
+    "Damaged",
+    "Failed",
+)
 #: The reason label of a restore that went well.
 NO_REASON = "None"
 
@@ -76,17 +85,23 @@ INTERNAL_PLACES = ("judge", "decide", "journal", "actuator", "request", "run")
 KNOWN_HOOKS = (
     "call",
     "channel",
+    "checkpoint_state",
+    "export",
     "gate",
     "latest_checkpoint",
     "manager",
+    "observe",
     "patch",
     "progress",
     "receipt",
+    "refusal",
     "restore",
     "save",
+    "state_file",
     "steering_lost",
     "strategy",
     "sweep",
+    "v1_saver",
 )
 MAX_HOOKS = 32
 OTHER = "other"
@@ -108,6 +123,7 @@ class Metrics:
         self._hook_failures = self._counter("hook_failures", "Hooks that failed; training went on.", "hook")
         self._unsteered = self._counter("attempts_unsteered", "Attempts in which nobody was steered.")
         self._internal = self._counter("internal_errors", "Faults of lastgood's own code, by place.", "where")
+        self._exports = self._counter("exports", "SavedModels and Keras files that scripts wrote.", "kind", "outcome")
         self._ages = _SecondsSinceLastGood(now_s)
         self.registry.register(self._ages)
         self._bear_at_zero()
@@ -126,6 +142,8 @@ class Metrics:
                 self._unsteered.inc(0 if event.steering else 1)
             case SteeringLost():
                 self._count_unsteered(before, event)
+            case Exported():
+                self._count_export(event)
             case HookFailed():
                 self._count_hook_failure(before, event)
             case _:
@@ -148,6 +166,9 @@ class Metrics:
             self._restores.labels(FAILED, reason.value)
         for reason in FAILURE_REASONS:
             self._failures.labels(reason.value)
+        for kind in ExportKind:
+            for outcome in EXPORT_OUTCOMES:
+                self._exports.labels(kind.value, outcome)
         for hook in (*KNOWN_HOOKS, OTHER):
             self._hook_failures.labels(hook)
         for where in INTERNAL_PLACES:
@@ -181,6 +202,14 @@ class Metrics:
             self._failures.labels(reason.value).inc()
         if reason is Reason.NOT_RESTORED:
             self._restores.labels(FAILED, reason.value).inc()
+
+    def _count_export(self, event: Exported) -> None:
+        export = event.export
+        reasons = {cause.reason for cause in export.faults}
+        outcome = (
+            EXPORT_WHOLE if not reasons else EXPORT_UNPROVEN if reasons <= {Reason.NO_CHECKSUM} else EXPORT_DAMAGED
+        )
+        self._exports.labels(export.kind.value, EXPORT_FAILED if export.error else outcome).inc()
 
     def _count_unsteered(self, before: Run | None, event: SteeringLost) -> None:
         attempt = before.attempt_numbered(event.attempt) if before else None

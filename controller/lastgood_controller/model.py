@@ -153,6 +153,7 @@ class SaveReport:
     prefix: where the files lay. directory: its directory.
     step: None when the checkpoint has no step variable.
     durable: shards, index and directory were fsynced.
+    observed: its restores cannot be steered, so that it is judged and kept and never planned.
     """
 
     worker: WorkerId
@@ -164,6 +165,7 @@ class SaveReport:
     save_duration_s: float = 0.0
     unsaved_variables: tuple[str, ...] = ()
     at_s: float = 0.0
+    observed: bool = False
 
 
 @dataclass(frozen=True)
@@ -323,12 +325,14 @@ class Listing:
     """What one worker found in one directory that its script asks for; checkpoints newest first.
 
     Once there is a plan nobody looks any more: then it says what is asked for, and no checkpoints.
+    other_entries: how many entries of the directory belong to no checkpoint.
     """
 
     series: SeriesId
     directory: str
     checkpoints: tuple[FoundCheckpoint, ...]
     at_s: float = 0.0
+    other_entries: int = 0
 
 
 @dataclass(frozen=True)
@@ -352,6 +356,53 @@ class Receipt:
     @property
     def is_good(self) -> bool:
         return not (self.left_at_initial or self.wrong_value or self.error)
+
+
+class ExportKind(str, Enum):
+    """What a script wrote that is not for going on from."""
+
+    SAVED_MODEL = "saved_model"
+    HDF5 = "hdf5"
+    KERAS = "keras"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Something that a script wrote for others to use: it was read once, and is never planned.
+
+    path: the file, or the SavedModel's directory. No faults: whole, as far as its format tells. error: what saving it
+    raised, "" when it returned.
+    """
+
+    worker: WorkerId
+    kind: ExportKind
+    path: str
+    step: int | None = None
+    faults: tuple[Cause, ...] = ()
+    bytes_read: int = 0
+    duration_s: float = 0.0
+    error: str = ""
+    at_s: float = 0.0
+
+
+class NoticeKind(str, Enum):
+    """What an operator should know of a script."""
+
+    READ = "read"  # a process that trains in no gang read a checkpoint
+    STATE_FILE = "state_file"  # a state file that TensorFlow cannot read was taken for a missing one
+    NEVER_ASKED = "never_asked"  # it trains, and never asked what to restore, though checkpoints lie where it saves
+    UNSUPPORTED = "unsupported"  # it does what lastgood or TensorFlow cannot do in this job
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that was noticed of one worker's script. path: what it is about; of UNSUPPORTED, its name."""
+
+    worker: WorkerId
+    kind: NoticeKind
+    path: str
+    detail: str = ""
+    at_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -395,6 +446,8 @@ class Attempt:
     unsteered: Cause | None = None
     hook_failures: Mapping[tuple[WorkerId, str], int] = field(default_factory=dict)
     left_alone: tuple[str, ...] = ()
+    exports: tuple[Export, ...] = ()
+    notices: tuple[Notice, ...] = ()
     failure: Failure | None = None
     failed_s: float | None = None
     ended_s: float | None = None

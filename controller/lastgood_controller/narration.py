@@ -20,9 +20,11 @@ from lastgood_controller.events import (
     CheckpointsRemoved,
     DirectoryListed,
     Event,
+    Exported,
     FirstStepDone,
     GateOpened,
     HookFailed,
+    Noticed,
     PlanDecided,
     Quarantined,
     ReceiptGiven,
@@ -49,7 +51,11 @@ from lastgood_controller.fold import (
 )
 from lastgood_controller.model import (
     Cause,
+    Export,
+    ExportKind,
     Medium,
+    Notice,
+    NoticeKind,
     Plan,
     PlanKind,
     PlannedSeries,
@@ -65,10 +71,16 @@ from lastgood_controller.model import (
     Verification,
     WorkerId,
 )
+from lastgood_controller.refusals import sentence
 
 _MAX_LINE_CHARS = 600
 _SHOWN = 3
 
+_EXPORT_WORDS = {
+    ExportKind.SAVED_MODEL: "the SavedModel",
+    ExportKind.HDF5: "the HDF5 file",
+    ExportKind.KERAS: "the Keras archive",
+}
 _HOW_READ = {
     Medium.PEER: "from another host",
     Medium.DISK: "past the page cache",
@@ -137,10 +149,15 @@ def _narrate(run: Run, event: Event) -> str:
             times = "" if event.count <= 1 else f" ({event.count} times in this attempt)"
             return f"hook {event.hook} failed on {event.worker}{times}: {event.error}; training goes on"
         case SteeringLost():
-            what = f"hook {event.hook} failed on {event.worker}: {event.error}"
+            failed = f"hook {event.hook} failed on {event.worker}" if event.hook else str(event.worker)
+            what = f"{failed}: {event.error}"
             return f"attempt {event.attempt} is Unsteered, nobody is steered in it: {what}"
         case RestoreLeftAlone():
             return f"{event.worker} restored {event.prefix} on its own account: left alone"
+        case Exported():
+            return _exported(event.export)
+        case Noticed():
+            return _noticed(event.notice)
         case AttemptFailed():
             failure = event.failure
             who = "" if failure.worker is None or str(failure.worker) in failure.cause.detail else f"{failure.worker} "
@@ -236,6 +253,33 @@ def _verified(run: Run, verification: Verification) -> str:
     return f"{name} is whole: {size} {how} in {duration}"
 
 
+def _exported(export: Export) -> str:
+    step = f" at step {export.step}" if export.step is not None else ""
+    if export.error:
+        return f"{export.worker} could not save {_base(export.path)}: {export.error}"
+    what = f"{export.worker} saved {_EXPORT_WORDS[export.kind]} {export.path}{step}, to be used elsewhere"
+    if [cause.reason for cause in export.faults] == [Reason.NO_CHECKSUM]:
+        return f"{what}: its format has no checksum"
+    if export.faults:
+        return f"{what}: it is damaged: {_causes(export.faults)}"
+    return f"{what}: {_size(export.bytes_read)} read again, whole"
+
+
+def _noticed(notice: Notice) -> str:
+    who, path, more = notice.worker, notice.path, f": {notice.detail}" if notice.detail else ""
+    match notice.kind:
+        case NoticeKind.READ:
+            return f"{who}: a process that does not train read {path}, observed only{more}"
+        case NoticeKind.STATE_FILE:
+            return f"{who}: the state file in {path} is taken for a missing one, TensorFlow cannot read it{more}"
+        case NoticeKind.NEVER_ASKED:
+            return f"{who} trains and never asked what to restore, although checkpoints lie in {path}{more}"
+        case NoticeKind.UNSUPPORTED:
+            return f"{who}: {sentence(path, notice.detail)}"
+        case _:
+            assert_never(notice.kind)
+
+
 def _verdict(run: Run, event: VerdictReached) -> str:
     name, verdict = _named_by(run, event.save), event.verdict
     checkpoint = run.checkpoints.get(event.save)
@@ -271,7 +315,10 @@ def _listed_directory(run: Run, event: DirectoryListed) -> str:
         return f"{event.worker} asks for what is newest in {event.listing.directory}"
     where = f"{event.worker} looked into {event.listing.directory}"
     if not found:
-        return f"{where}: no checkpoint there"
+        others = event.listing.other_entries
+        return f"{where}: no checkpoint there" + (
+            f", {_count(others, 'other entry', 'other entries')}" if others else ""
+        )
     whole = [each for each in found if not each.faults]
     damaged = [f"{_base(each.prefix)} {_causes(each.faults)}" for each in found if each.faults]
     parts = [f"{_base(each.prefix)}{_step(each.step)} is whole" for each in whole[:_SHOWN]]
@@ -381,8 +428,8 @@ def _listed(items: Iterable[str | WorkerId], shown: int = _SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {nouns or noun + 's'}"
 
 
 def _size(size_bytes: int) -> str:

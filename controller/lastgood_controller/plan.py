@@ -23,7 +23,7 @@ from lastgood_controller.events import (
     RunEnded,
     WorkerLost,
 )
-from lastgood_controller.failures import describe, findings, first_failure
+from lastgood_controller.failures import describe, findings, first_failure, refusal
 from lastgood_controller.finding import Look
 from lastgood_controller.first_cause import ends, has_finished, refined
 from lastgood_controller.model import (
@@ -104,6 +104,9 @@ def _reason_to_end(run: Run) -> RunEnded | None:
         return None
     if last.failure is None:
         return _finished(run)
+    refused = refusal(last)
+    if refused is not None:
+        return RunEnded(refused, exit_status=2)
     if last.failure.cause.reason is Reason.NO_GOOD_CHECKPOINT:
         return RunEnded(last.failure.cause, exit_status=1)
     if (cause := budget.script_fails(run)) is not None:

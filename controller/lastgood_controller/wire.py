@@ -21,9 +21,11 @@ from lastgood_controller.events import (
     CallEntered,
     CheckpointsRemoved,
     DirectoryListed,
+    Exported,
     Fact,
     FirstStepDone,
     HookFailed,
+    Noticed,
     ReceiptGiven,
     RestoreLeftAlone,
     SaveFailed,
@@ -39,9 +41,13 @@ from lastgood_controller.ingest import Hello, Report, Sender
 from lastgood_controller.model import (
     Cause,
     End,
+    Export,
+    ExportKind,
     FoundCheckpoint,
     Listing,
     Medium,
+    Notice,
+    NoticeKind,
     Plan,
     PlanKind,
     PlannedSeries,
@@ -75,6 +81,17 @@ _KINDS: Mapping[int, Kind] = {
     common_pb.VARIABLE_KIND_AGGREGATED_SUM: Kind.AGGREGATED_SUM,
     common_pb.VARIABLE_KIND_AGGREGATED_MEAN: Kind.AGGREGATED_MEAN,
     common_pb.VARIABLE_KIND_PER_WORKER: Kind.PER_WORKER,
+}
+_EXPORTS: Mapping[int, ExportKind] = {
+    agent_pb.EXPORT_KIND_SAVED_MODEL: ExportKind.SAVED_MODEL,
+    agent_pb.EXPORT_KIND_HDF5: ExportKind.HDF5,
+    agent_pb.EXPORT_KIND_KERAS: ExportKind.KERAS,
+}
+_NOTICES: Mapping[int, NoticeKind] = {
+    agent_pb.NOTICE_KIND_READ: NoticeKind.READ,
+    agent_pb.NOTICE_KIND_STATE_FILE: NoticeKind.STATE_FILE,
+    agent_pb.NOTICE_KIND_NEVER_ASKED: NoticeKind.NEVER_ASKED,
+    agent_pb.NOTICE_KIND_UNSUPPORTED: NoticeKind.UNSUPPORTED,
 }
 _ACTIONS: Mapping[TrainerAction, agent_pb.TrainerAction] = {
     TrainerAction.HOLD: agent_pb.TRAINER_ACTION_HOLD,
@@ -198,6 +215,12 @@ def _fact(worker: WorkerId, message: agent_pb.Report) -> Fact:
             return RestoreLeftAlone(worker, attempt, message.restore_left_alone.prefix)
         case "checkpoints_removed":
             return CheckpointsRemoved(worker, attempt, tuple(message.checkpoints_removed.prefixes))
+        case "exported":
+            return Exported(attempt, _export(worker, message.exported))
+        case "noticed":
+            noticed = message.noticed
+            kind = _known(_NOTICES, noticed.kind, "noticed.kind")
+            return Noticed(attempt, Notice(worker, kind, noticed.path, noticed.detail))
         case _:
             raise WireError(f"report {message.report_id!r} holds no fact that this version of lastgood knows")
 
@@ -212,6 +235,7 @@ def _save_reported(worker: WorkerId, message: agent_pb.SaveReported) -> SaveRepo
         durable=message.durable,
         save_duration_s=_seconds(message.save_duration),
         unsaved_variables=tuple(message.unsaved_variables),
+        observed=message.observed,
     )
     return SaveReported(save_from_proto(message.save), report)
 
@@ -240,7 +264,21 @@ def _listing(message: agent_pb.DirectoryListed) -> Listing:
         )
         for each in message.checkpoints
     )
-    return Listing(series_from_proto(message.series), message.directory, found)
+    series = series_from_proto(message.series)
+    return Listing(series, message.directory, found, other_entries=message.other_entries)
+
+
+def _export(worker: WorkerId, message: agent_pb.Exported) -> Export:
+    return Export(
+        worker=worker,
+        kind=_known(_EXPORTS, message.kind, "exported.kind"),
+        path=message.path,
+        step=message.step if message.HasField("step") else None,
+        faults=_causes(message.faults),
+        bytes_read=message.bytes_read,
+        duration_s=_seconds(message.duration),
+        error=message.error,
+    )
 
 
 def _receipt(worker: WorkerId, message: agent_pb.Receipt) -> Receipt:
@@ -348,6 +386,7 @@ def desired_to_proto(desired: Desired, worker: WorkerId, planned_s: float | None
         verify_tasks=[_task(task) for task in desired.tasks],
         end=None if desired.end is None else _end(desired.end),
         end_announced=desired.end_announced,
+        nothing_known=desired.nothing_known,
     )
 
 

@@ -26,6 +26,21 @@ class TrainerPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRAINER_PHASE_RUNNING: _ClassVar[TrainerPhase]
     TRAINER_PHASE_EXITED: _ClassVar[TrainerPhase]
 
+class ExportKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXPORT_KIND_UNSPECIFIED: _ClassVar[ExportKind]
+    EXPORT_KIND_SAVED_MODEL: _ClassVar[ExportKind]
+    EXPORT_KIND_HDF5: _ClassVar[ExportKind]
+    EXPORT_KIND_KERAS: _ClassVar[ExportKind]
+
+class NoticeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NOTICE_KIND_UNSPECIFIED: _ClassVar[NoticeKind]
+    NOTICE_KIND_READ: _ClassVar[NoticeKind]
+    NOTICE_KIND_STATE_FILE: _ClassVar[NoticeKind]
+    NOTICE_KIND_NEVER_ASKED: _ClassVar[NoticeKind]
+    NOTICE_KIND_UNSUPPORTED: _ClassVar[NoticeKind]
+
 class Medium(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MEDIUM_UNSPECIFIED: _ClassVar[Medium]
@@ -40,6 +55,15 @@ TRAINER_PHASE_UNSPECIFIED: TrainerPhase
 TRAINER_PHASE_NONE: TrainerPhase
 TRAINER_PHASE_RUNNING: TrainerPhase
 TRAINER_PHASE_EXITED: TrainerPhase
+EXPORT_KIND_UNSPECIFIED: ExportKind
+EXPORT_KIND_SAVED_MODEL: ExportKind
+EXPORT_KIND_HDF5: ExportKind
+EXPORT_KIND_KERAS: ExportKind
+NOTICE_KIND_UNSPECIFIED: NoticeKind
+NOTICE_KIND_READ: NoticeKind
+NOTICE_KIND_STATE_FILE: NoticeKind
+NOTICE_KIND_NEVER_ASKED: NoticeKind
+NOTICE_KIND_UNSUPPORTED: NoticeKind
 MEDIUM_UNSPECIFIED: Medium
 MEDIUM_PEER: Medium
 MEDIUM_DISK: Medium
@@ -84,7 +108,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, desired: _Optional[_Union[DesiredState, _Mapping]] = ...) -> None: ...
 
 class DesiredState(_message.Message):
-    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "end_announced")
+    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "end_announced", "nothing_known")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +120,7 @@ class DesiredState(_message.Message):
     VERIFY_TASKS_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     END_ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
+    NOTHING_KNOWN_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     action: TrainerAction
     addresses: _containers.RepeatedScalarFieldContainer[str]
@@ -107,7 +132,8 @@ class DesiredState(_message.Message):
     verify_tasks: _containers.RepeatedCompositeFieldContainer[VerifyTask]
     end: RunEnd
     end_announced: bool
-    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., end_announced: _Optional[bool] = ...) -> None: ...
+    nothing_known: bool
+    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., end_announced: _Optional[bool] = ..., nothing_known: _Optional[bool] = ...) -> None: ...
 
 class RunEnd(_message.Message):
     __slots__ = ("reason", "exit_status")
@@ -198,7 +224,7 @@ class Progress(_message.Message):
     def __init__(self, step: _Optional[int] = ..., completed_calls: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("report_id", "attempt", "happened_at", "trainer_changed", "save_reported", "save_failed", "verified", "directory_listed", "receipt", "call_entered", "first_step", "hook_failed", "steering_lost", "restore_left_alone", "checkpoints_removed", "strategy_made", "worker_leaving", "sigterm_handled")
+    __slots__ = ("report_id", "attempt", "happened_at", "trainer_changed", "save_reported", "save_failed", "verified", "directory_listed", "receipt", "call_entered", "first_step", "hook_failed", "steering_lost", "restore_left_alone", "checkpoints_removed", "strategy_made", "worker_leaving", "sigterm_handled", "exported", "noticed")
     REPORT_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     HAPPENED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +243,8 @@ class Report(_message.Message):
     STRATEGY_MADE_FIELD_NUMBER: _ClassVar[int]
     WORKER_LEAVING_FIELD_NUMBER: _ClassVar[int]
     SIGTERM_HANDLED_FIELD_NUMBER: _ClassVar[int]
+    EXPORTED_FIELD_NUMBER: _ClassVar[int]
+    NOTICED_FIELD_NUMBER: _ClassVar[int]
     report_id: str
     attempt: int
     happened_at: _timestamp_pb2.Timestamp
@@ -235,7 +263,9 @@ class Report(_message.Message):
     strategy_made: StrategyMade
     worker_leaving: WorkerLeaving
     sigterm_handled: SigtermHandled
-    def __init__(self, report_id: _Optional[str] = ..., attempt: _Optional[int] = ..., happened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trainer_changed: _Optional[_Union[TrainerChanged, _Mapping]] = ..., save_reported: _Optional[_Union[SaveReported, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., verified: _Optional[_Union[Verified, _Mapping]] = ..., directory_listed: _Optional[_Union[DirectoryListed, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., call_entered: _Optional[_Union[CallEntered, _Mapping]] = ..., first_step: _Optional[_Union[FirstStep, _Mapping]] = ..., hook_failed: _Optional[_Union[HookFailed, _Mapping]] = ..., steering_lost: _Optional[_Union[SteeringLost, _Mapping]] = ..., restore_left_alone: _Optional[_Union[RestoreLeftAlone, _Mapping]] = ..., checkpoints_removed: _Optional[_Union[CheckpointsRemoved, _Mapping]] = ..., strategy_made: _Optional[_Union[StrategyMade, _Mapping]] = ..., worker_leaving: _Optional[_Union[WorkerLeaving, _Mapping]] = ..., sigterm_handled: _Optional[_Union[SigtermHandled, _Mapping]] = ...) -> None: ...
+    exported: Exported
+    noticed: Noticed
+    def __init__(self, report_id: _Optional[str] = ..., attempt: _Optional[int] = ..., happened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trainer_changed: _Optional[_Union[TrainerChanged, _Mapping]] = ..., save_reported: _Optional[_Union[SaveReported, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., verified: _Optional[_Union[Verified, _Mapping]] = ..., directory_listed: _Optional[_Union[DirectoryListed, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., call_entered: _Optional[_Union[CallEntered, _Mapping]] = ..., first_step: _Optional[_Union[FirstStep, _Mapping]] = ..., hook_failed: _Optional[_Union[HookFailed, _Mapping]] = ..., steering_lost: _Optional[_Union[SteeringLost, _Mapping]] = ..., restore_left_alone: _Optional[_Union[RestoreLeftAlone, _Mapping]] = ..., checkpoints_removed: _Optional[_Union[CheckpointsRemoved, _Mapping]] = ..., strategy_made: _Optional[_Union[StrategyMade, _Mapping]] = ..., worker_leaving: _Optional[_Union[WorkerLeaving, _Mapping]] = ..., sigterm_handled: _Optional[_Union[SigtermHandled, _Mapping]] = ..., exported: _Optional[_Union[Exported, _Mapping]] = ..., noticed: _Optional[_Union[Noticed, _Mapping]] = ...) -> None: ...
 
 class TrainerChanged(_message.Message):
     __slots__ = ("trainer", "next_address")
@@ -267,8 +297,36 @@ class SigtermHandled(_message.Message):
     handler: str
     def __init__(self, handler: _Optional[str] = ...) -> None: ...
 
+class Exported(_message.Message):
+    __slots__ = ("kind", "path", "step", "faults", "bytes_read", "duration", "error")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_READ_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    kind: ExportKind
+    path: str
+    step: int
+    faults: _containers.RepeatedCompositeFieldContainer[_common_pb2.ReasonDetail]
+    bytes_read: int
+    duration: _duration_pb2.Duration
+    error: str
+    def __init__(self, kind: _Optional[_Union[ExportKind, str]] = ..., path: _Optional[str] = ..., step: _Optional[int] = ..., faults: _Optional[_Iterable[_Union[_common_pb2.ReasonDetail, _Mapping]]] = ..., bytes_read: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
+
+class Noticed(_message.Message):
+    __slots__ = ("kind", "path", "detail")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    kind: NoticeKind
+    path: str
+    detail: str
+    def __init__(self, kind: _Optional[_Union[NoticeKind, str]] = ..., path: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
 class SaveReported(_message.Message):
-    __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables")
+    __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables", "observed")
     SAVE_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -277,6 +335,7 @@ class SaveReported(_message.Message):
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     SAVE_DURATION_FIELD_NUMBER: _ClassVar[int]
     UNSAVED_VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
     save: _common_pb2.Save
     prefix: str
     manifest_digest: str
@@ -285,7 +344,8 @@ class SaveReported(_message.Message):
     durable: bool
     save_duration: _duration_pb2.Duration
     unsaved_variables: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save_counter: _Optional[int] = ..., durable: _Optional[bool] = ..., save_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unsaved_variables: _Optional[_Iterable[str]] = ...) -> None: ...
+    observed: bool
+    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save_counter: _Optional[int] = ..., durable: _Optional[bool] = ..., save_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unsaved_variables: _Optional[_Iterable[str]] = ..., observed: _Optional[bool] = ...) -> None: ...
 
 class SaveFailed(_message.Message):
     __slots__ = ("save", "prefix", "error")
@@ -316,14 +376,16 @@ class Verified(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[_common_pb2.ReasonDetail, _Mapping]]] = ..., medium: _Optional[_Union[Medium, str]] = ..., bytes_read: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class DirectoryListed(_message.Message):
-    __slots__ = ("series", "directory", "checkpoints")
+    __slots__ = ("series", "directory", "checkpoints", "other_entries")
     SERIES_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     series: _common_pb2.Series
     directory: str
     checkpoints: _containers.RepeatedCompositeFieldContainer[FoundCheckpoint]
-    def __init__(self, series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ..., directory: _Optional[str] = ..., checkpoints: _Optional[_Iterable[_Union[FoundCheckpoint, _Mapping]]] = ...) -> None: ...
+    other_entries: int
+    def __init__(self, series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ..., directory: _Optional[str] = ..., checkpoints: _Optional[_Iterable[_Union[FoundCheckpoint, _Mapping]]] = ..., other_entries: _Optional[int] = ...) -> None: ...
 
 class FoundCheckpoint(_message.Message):
     __slots__ = ("prefix", "manifest_digest", "step", "faults")

@@ -60,6 +60,8 @@ def attempt(number: int = 1, **changes: Any) -> dict[str, Any]:
         "gate_opened_s": None,
         "hook_failures": {},
         "left_alone": [],
+        "exports": [],
+        "notices": [],
         "failure": None,
         "trainers": {},
         "ended_s": None,

@@ -22,9 +22,11 @@ from lastgood_controller.events import (
     AttemptEnded,
     AttemptFailed,
     Event,
+    Exported,
     FirstStepDone,
     GateOpened,
     HookFailed,
+    Noticed,
     PlanDecided,
     ReceiptGiven,
     RestoreLeftAlone,
@@ -37,8 +39,12 @@ from lastgood_controller.journal import Entry, JournalError, fold, steps
 from lastgood_controller.metrics import Metrics
 from lastgood_controller.model import (
     Cause,
+    Export,
+    ExportKind,
     Failure,
     Medium,
+    Notice,
+    NoticeKind,
     Plan,
     PlanKind,
     PlannedSeries,
@@ -92,6 +98,8 @@ HISTORY: tuple[Event, ...] = (
     RestoreLeftAlone(W0, 2, "/pre/model"),
     GateOpened(2),
     FirstStepDone(W0, 2, 11),
+    Exported(2, Export(W0, ExportKind.SAVED_MODEL, "/export/1", 10, (Cause(Reason.TORN, "short"),), 7, 0.5)),
+    Noticed(2, Notice(W1, NoticeKind.READ, "/ckpt/ckpt-1")),
 )
 
 
@@ -170,6 +178,7 @@ def test_the_job_has_the_documented_fields() -> None:
         "witnesses": 2,
         "medium": "disk",
         "removed": False,
+        "observed": False,
         "first_report_s": 109.0,
         "reports": {
             worker: {
@@ -210,6 +219,22 @@ def test_the_job_has_the_documented_fields() -> None:
     assert second["hook_failures"] == {"worker/1 save": 5, "worker/0 made-up": 1}
     assert (second["steered"], second["unsteered"]["reason"]) == (False, "Unsteered")
     assert second["left_alone"] == ["/pre/model"]
+    assert second["exports"] == [
+        {
+            "worker": "worker/0",
+            "kind": "saved_model",
+            "path": "/export/1",
+            "step": 10,
+            "faults": [{"reason": "Torn", "detail": "short"}],
+            "bytes_read": 7,
+            "save_duration_s": 0.5,
+            "error": "",
+            "at_s": 130.0,
+        }
+    ]
+    assert second["notices"] == [
+        {"worker": "worker/1", "kind": "read", "path": "/ckpt/ckpt-1", "detail": "", "at_s": 131.0}
+    ]
     (incident,) = document["incidents"]
     assert incident.keys() == {
         "attempt",
@@ -289,6 +314,7 @@ def test_a_journal_is_counted_as_it_happened() -> None:
         ("lastgood_hook_failures_total", ("save",)): 5,
         ("lastgood_hook_failures_total", ("made-up",)): 1,
         ("lastgood_attempts_unsteered_total", ()): 1,
+        ("lastgood_exports_total", ("saved_model", "Damaged")): 1,
         ("lastgood_seconds_since_last_good", (JOB,)): 91.0,
     }
 
@@ -341,6 +367,7 @@ def test_every_known_label_set_is_born_at_zero_and_no_name_is_unbounded() -> Non
         "lastgood_attempts_failed_total",
         "lastgood_hook_failures_total",
         "lastgood_attempts_unsteered_total",
+        "lastgood_exports_total",
         "lastgood_internal_errors_total",
     }
 

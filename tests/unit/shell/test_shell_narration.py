@@ -25,9 +25,11 @@ from lastgood_controller.events import (
     CheckpointsRemoved,
     DirectoryListed,
     Event,
+    Exported,
     FirstStepDone,
     GateOpened,
     HookFailed,
+    Noticed,
     PlanDecided,
     Quarantined,
     ReceiptGiven,
@@ -48,10 +50,14 @@ from lastgood_controller.events import (
 )
 from lastgood_controller.model import (
     Cause,
+    Export,
+    ExportKind,
     Failure,
     FoundCheckpoint,
     Listing,
     Medium,
+    Notice,
+    NoticeKind,
     Plan,
     PlanKind,
     PlannedSeries,
@@ -67,6 +73,7 @@ from lastgood_controller.model import (
     Verification,
 )
 from lastgood_controller.narration import narrate
+from lastgood_controller.refusals import sentence
 
 SAVE = SaveId(SERIES, 1, 4)
 DIGEST = a_manifest(40).digest
@@ -200,6 +207,11 @@ LINES: list[tuple[Run | None, Event, str]] = [
     ),
     (
         CONNECTED,
+        DirectoryListed(W0, 1, Listing(SERIES, "/ckpt", (), other_entries=2)),
+        "worker/0 looked into /ckpt: no checkpoint there, 2 other entries",
+    ),
+    (
+        CONNECTED,
         DirectoryListed(
             W0,
             1,
@@ -257,6 +269,51 @@ LINES: list[tuple[Run | None, Event, str]] = [
         CONNECTED,
         SteeringLost(W1, 1, "restore", "boom"),
         "attempt 1 is Unsteered, nobody is steered in it: hook restore failed on worker/1: boom",
+    ),
+    (
+        CONNECTED,
+        SteeringLost(W1, 1, "", "it trains in graph mode"),
+        "attempt 1 is Unsteered, nobody is steered in it: worker/1: it trains in graph mode",
+    ),
+    (
+        CONNECTED,
+        Exported(1, Export(W0, ExportKind.SAVED_MODEL, "/export/5", 10, (), 1_200_000)),
+        "worker/0 saved the SavedModel /export/5 at step 10, to be used elsewhere: 1.2 MB read again, whole",
+    ),
+    (
+        CONNECTED,
+        Exported(1, Export(W0, ExportKind.HDF5, "/w.weights.h5", None, (Cause(Reason.NO_CHECKSUM, "HDF5"),))),
+        "worker/0 saved the HDF5 file /w.weights.h5, to be used elsewhere: its format has no checksum",
+    ),
+    (
+        CONNECTED,
+        Exported(1, Export(W0, ExportKind.KERAS, "/m.keras", None, (Cause(Reason.TORN, "short"),))),
+        "worker/0 saved the Keras archive /m.keras, to be used elsewhere: it is damaged: Torn: short",
+    ),
+    (
+        CONNECTED,
+        Exported(1, Export(W0, ExportKind.KERAS, "/m.keras", error="OSError: no space")),
+        "worker/0 could not save m.keras: OSError: no space",
+    ),
+    (
+        CONNECTED,
+        Noticed(1, Notice(W0, NoticeKind.READ, "/ckpt/ckpt-1")),
+        "worker/0: a process that does not train read /ckpt/ckpt-1, observed only",
+    ),
+    (
+        CONNECTED,
+        Noticed(1, Notice(W0, NoticeKind.STATE_FILE, "/ckpt", "ValueError: empty")),
+        "worker/0: the state file in /ckpt is taken for a missing one, TensorFlow cannot read it: ValueError: empty",
+    ),
+    (
+        CONNECTED,
+        Noticed(1, Notice(W0, NoticeKind.NEVER_ASKED, "/ckpt", "3 of them")),
+        "worker/0 trains and never asked what to restore, although checkpoints lie in /ckpt: 3 of them",
+    ),
+    (
+        CONNECTED,
+        Noticed(1, Notice(W0, NoticeKind.UNSUPPORTED, "TPUStrategy")),
+        f"worker/0: {sentence('TPUStrategy')}",
     ),
     (CONNECTED, RestoreLeftAlone(W1, 1, "/pre/model"), "worker/1 restored /pre/model on its own account: left alone"),
     (

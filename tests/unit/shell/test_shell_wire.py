@@ -20,8 +20,10 @@ from lastgood_controller.events import (
     CheckpointsRemoved,
     DirectoryListed,
     Event,
+    Exported,
     FirstStepDone,
     HookFailed,
+    Noticed,
     ReceiptGiven,
     RestoreLeftAlone,
     SaveFailed,
@@ -36,9 +38,13 @@ from lastgood_controller.events import (
 from lastgood_controller.model import (
     Cause,
     End,
+    Export,
+    ExportKind,
     FoundCheckpoint,
     Listing,
     Medium,
+    Notice,
+    NoticeKind,
     Plan,
     PlanKind,
     PlannedSeries,
@@ -119,9 +125,10 @@ FACTS: list[tuple[dict[str, object], Event]] = [
                 durable=True,
                 save_duration=HALF_S,
                 unsaved_variables=["v"],
+                observed=True,
             )
         },
-        SaveReported(SAVE, SaveReport(W0, "/c/ckpt-3", "d", 30, 3, True, 0.5, ("v",))),
+        SaveReported(SAVE, SaveReport(W0, "/c/ckpt-3", "d", 30, 3, True, 0.5, ("v",), observed=True)),
     ),
     (
         {"save_reported": agent_pb.SaveReported(save=PB_SAVE, prefix="p", manifest_digest="d")},
@@ -182,6 +189,24 @@ FACTS: list[tuple[dict[str, object], Event]] = [
     ({"hook_failed": agent_pb.HookFailed(hook="h", error="e", count=2)}, HookFailed(W0, 2, "h", "e", 2)),
     ({"steering_lost": agent_pb.SteeringLost(hook="h", error="e")}, SteeringLost(W0, 2, "h", "e")),
     ({"restore_left_alone": agent_pb.RestoreLeftAlone(prefix="p")}, RestoreLeftAlone(W0, 2, "p")),
+    (
+        {
+            "exported": agent_pb.Exported(
+                kind=agent_pb.EXPORT_KIND_SAVED_MODEL,
+                path="/e/1",
+                step=0,
+                faults=[PB_CORRUPT],
+                bytes_read=7,
+                duration=HALF_S,
+                error="e",
+            )
+        },
+        Exported(2, Export(W0, ExportKind.SAVED_MODEL, "/e/1", 0, (CORRUPT,), 7, 0.5, "e")),
+    ),
+    (
+        {"noticed": agent_pb.Noticed(kind=agent_pb.NOTICE_KIND_STATE_FILE, path="/d", detail="ValueError")},
+        Noticed(2, Notice(W0, NoticeKind.STATE_FILE, "/d", "ValueError")),
+    ),
     ({"checkpoints_removed": agent_pb.CheckpointsRemoved(prefixes=["p", "q"])}, CheckpointsRemoved(W0, 2, ("p", "q"))),
 ]
 
