@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from google.protobuf.duration_pb2 import Duration
 
-from lastgood.directory import list_checkpoints
+from lastgood.directory import Listed, list_checkpoints
 from lastgood.errors import BundleError
 from lastgood.inspect import manifest_from_index, read_manifest, read_step
+from lastgood.latest.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, parse
 from lastgood.manifest import Kind, Manifest, manifest_from_json, manifest_to_json
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 #: `progress-N`: completed calls, last completed step (-1: unknown), calls entered, 0.
 _PROGRESS = struct.Struct("<QqQQ")
+_NUMBER_IN_NAME = re.compile(r"(?:^|[-_.])\d{1,18}(?:[-_.]|$)")
 _MEDIA = {"disk": pb.MEDIUM_DISK, "cache": pb.MEDIUM_CACHE}
 
 
@@ -132,25 +135,69 @@ def _duration(found: Verification) -> Duration:
 # ------------------------------------------------------------------------------------------------------------ listing
 
 
-def list_directory(directory: str) -> list[pb.FoundCheckpoint]:
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a directory. other_entries: how many of its entries belong to no checkpoint."""
+
+    checkpoints: Sequence[pb.FoundCheckpoint] = ()
+    other_entries: int = 0
+
+
+def list_directory(directory: str, wanted: str = "") -> Listing:
     """What lies in a directory, newest first, down to the first that is whole; those below it are left out.
+
+    wanted: the prefix that the script itself names there. Where it is whole, it is all that is found: whoever names one
+    may have left newer ones out on purpose, such as those of a model that somebody else has trained.
 
     A directory that can't be read is one finding with a fault: it must never look like an empty one. "" lists nothing:
     the script has named no directory.
     """
     if not directory:
-        return []
+        return Listing()
     try:
-        listed = list_checkpoints(directory)
+        everything = list_checkpoints(directory, numbered_only=False)
     except BundleError as error:
-        return [pb.FoundCheckpoint(prefix=directory, faults=reasons([(error.reason, error.detail)]))]
+        return Listing([pb.FoundCheckpoint(prefix=directory, faults=reasons([(error.reason, error.detail)]))])
+    stated = _names_in_state_file(directory)
+    names = {os.path.basename(each.prefix): each for each in everything}
+    if wanted and os.path.basename(wanted) in names:
+        checkpoint = _find(names[os.path.basename(wanted)].prefix)
+        if not checkpoint.faults:
+            return Listing([checkpoint])
+    listed = [each for name, each in names.items() if name in stated or is_one_to_go_on_from(each)]
     found = []
     for each in listed:
         checkpoint = _find(each.prefix)
         found.append(checkpoint)
         if not checkpoint.faults:
             break
-    return found
+    return Listing(found, 0 if found else _count_entries(directory))
+
+
+def is_one_to_go_on_from(listed: Listed) -> bool:
+    """Whether a name is that of one checkpoint after others, and not of one that is kept for its own sake (`best`).
+
+    A CheckpointManager's ends with its number; Keras' ModelCheckpoint formats the epoch into a name of the user's own,
+    such as `cp-0005.ckpt` or `weights.05-0.87`.
+    """
+    return listed.save_number is not None or bool(_NUMBER_IN_NAME.search(os.path.basename(listed.prefix)))
+
+
+def _names_in_state_file(directory: str) -> set[str]:
+    """The checkpoints that TensorFlow's state file names, whatever they are called; none where it is of no use."""
+    try:
+        with open(os.path.join(directory, STATE_FILE), "rb") as file:
+            state = parse(file.read(MAX_STATE_FILE_BYTES))
+    except (OSError, ValueError):
+        return set()
+    return {os.path.basename(prefix) for prefix in (state.latest, *state.all_paths)}
+
+
+def _count_entries(directory: str) -> int:
+    try:
+        return len(os.listdir(directory))
+    except OSError:  # a URL, or there is no such directory
+        return 0
 
 
 def _find(prefix: str) -> pb.FoundCheckpoint:

@@ -33,6 +33,12 @@ _KINDS = {
     Kind.PER_WORKER: common_pb2.VARIABLE_KIND_PER_WORKER,
     Kind.UNKNOWN: common_pb2.VARIABLE_KIND_UNSPECIFIED,
 }
+NOTICES = {
+    "read": pb.NOTICE_KIND_READ,
+    "state_file": pb.NOTICE_KIND_STATE_FILE,
+    "never_asked": pb.NOTICE_KIND_NEVER_ASKED,
+    "unsupported": pb.NOTICE_KIND_UNSUPPORTED,
+}
 _PHASES = {
     "none": pb.TRAINER_PHASE_NONE,
     "running": pb.TRAINER_PHASE_RUNNING,
@@ -182,6 +188,12 @@ def report_of(worker: str, fact: Fact) -> pb.Report | None:
             report.sigterm_handled.CopyFrom(pb.SigtermHandled(handler=bounded(body.get("handler"), 200)))
         case "left_alone":
             report.restore_left_alone.CopyFrom(pb.RestoreLeftAlone(prefix=bounded(body.get("prefix"))))
+        case "noticed":
+            kind = NOTICES.get(str(body.get("kind")))
+            if kind is None:
+                return None
+            noticed = pb.Noticed(kind=kind, path=bounded(body.get("path")), detail=bounded(body.get("detail"), 500))
+            report.noticed.CopyFrom(noticed)
         case _:
             return None
     return report
@@ -213,6 +225,7 @@ def saved_report(worker: str, fact: Fact, digest: str, is_durable: bool) -> pb.R
             durable=is_durable,
             save_duration=seconds(body.get("seconds")),
             unsaved_variables=bounded_list(body.get("unsaved")),
+            observed=body.get("observed") is True,
         )
     )
     return report

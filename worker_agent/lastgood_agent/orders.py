@@ -66,6 +66,7 @@ def hooks_state(desired: pb.DesiredState, plan: Mapping[str, Any] | None) -> dic
         "steering": desired.steering,
         "gate_open": desired.gate_open,
         "plan": plan,
+        "nothing_known": desired.nothing_known,
     }
 
 

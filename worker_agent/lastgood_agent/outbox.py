@@ -58,6 +58,10 @@ class Outbox:
         """Sends the report of a fact, which goes once that has arrived."""
         self._reporting.send(report, partial(self._forget, fact))
 
+    def drop(self, fact: Fact) -> None:
+        """Forgets a fact of which nothing is to be told."""
+        self._forget(fact)
+
     def reject(self, name: str, why: str) -> None:
         """Moves a file aside, and tells."""
         self._spool.reject(name, why)

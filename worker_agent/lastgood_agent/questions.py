@@ -26,7 +26,7 @@ class Questions:
         self._background = background
         self._asked: dict[str, Fact] = {}
         self._listing_now: set[str] = set()
-        self._listings: dict[tuple[int, str], asyncio.Future[list[pb.FoundCheckpoint]]] = {}
+        self._listings: dict[tuple[int, str, str], asyncio.Future[duties.Listing]] = {}
 
     def __contains__(self, fact_name: object) -> bool:
         return fact_name in self._asked
@@ -44,15 +44,15 @@ class Questions:
             if fact.attempt < desired.attempt or (fact.attempt == desired.attempt and desired.HasField("plan")):
                 if fact.name not in self._listing_now:
                     del self._asked[fact.name]
-                    self._tell(fact, [])
+                    self._tell(fact, duties.Listing())
             elif fact.attempt == desired.attempt and desired.listing_wanted and fact.name not in self._listing_now:
                 self._listing_now.add(fact.name)
                 self._background.start(self._list(fact))
 
     async def _list(self, fact: Fact) -> None:
-        key = (fact.attempt, _directory_of(fact))
+        key = (fact.attempt, _directory_of(fact), facts.bounded(fact.body.get("prefix")))
         if key not in self._listings:
-            listing = self._pools.read(duties.list_directory, key[1])
+            listing = self._pools.read(duties.list_directory, key[1], key[2])
             self._listings = {key: listing, **{k: v for k, v in self._listings.items() if k[0] == fact.attempt}}
         try:
             found = await self._listings[key]
@@ -61,9 +61,14 @@ class Questions:
             self._listing_now.discard(fact.name)
         self._tell(fact, found)
 
-    def _tell(self, fact: Fact, found: list[pb.FoundCheckpoint]) -> None:
+    def _tell(self, fact: Fact, found: duties.Listing) -> None:
         report = facts.new_report(self._worker, fact)
-        listed = pb.DirectoryListed(series=fact.series.to_proto(), directory=_directory_of(fact), checkpoints=found)
+        listed = pb.DirectoryListed(
+            series=fact.series.to_proto(),
+            directory=_directory_of(fact),
+            checkpoints=found.checkpoints,
+            other_entries=found.other_entries,
+        )
         report.directory_listed.CopyFrom(listed)
         self._outbox.tell(report, fact)
 

@@ -21,6 +21,7 @@ from lastgood_agent import facts, orders
 from lastgood_agent.agent_config import Config
 from lastgood_agent.background import PAUSE_S, Background
 from lastgood_agent.client import Callbacks, Client, RefusedError, UnreachableError
+from lastgood_agent.exports import Exports
 from lastgood_agent.facts import Fact, FactError
 from lastgood_agent.hooks_server import HooksServer
 from lastgood_agent.launcher_link import LauncherLink
@@ -65,6 +66,7 @@ class Relay:
         self._outbox = Outbox(worker, spool, reporting, lambda: self._trainer.attempt)
         self._saves = Saves(worker, spool, self._outbox, pools)
         self._questions = Questions(worker, self._outbox, pools, background)
+        self._exports = Exports(worker, self._outbox, pools, background)
         self._readings = Readings(worker, reporting, pools, background)
         self._plans = Plans(config, spool, reporting, pools, background, self._publish_state)
 
@@ -228,6 +230,8 @@ class Relay:
         """Gives a new fact to the part that it concerns. Raises FactError."""
         if fact.type in facts.SAVE_TYPES:
             self._saves.add(fact)
+        elif fact.type == "exported":
+            self._exports.add(fact)
         elif fact.type == "asked":
             self._questions.add(fact)
             self._questions.answer(self._desired)
