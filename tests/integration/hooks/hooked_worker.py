@@ -37,6 +37,7 @@ class FakeAgent:
         self.path = str(home / "s")
         self.state: dict[str, Any] = {
             "type": "state", "attempt": attempt, "steering": True, "gate_open": False, "plan": None,
+            "nothing_known": True,
         }  # fmt: skip
         self.answer: Callable[[dict[str, Any]], None] = lambda fact: None
         self.preamble = b""
@@ -120,6 +121,7 @@ def start(
     addresses: Sequence[str],
     agent: FakeAgent | None = None,
     settings: dict[str, Any] | None = None,
+    task_type: str = "worker",
     extra_path: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     """Starts a trainer as the launcher does."""
@@ -134,7 +136,7 @@ def start(
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(INJECT), *extra_path]),
         "LASTGOOD_HOOKS": json.dumps(hooks),
-        "TF_CONFIG": json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}),
+        "TF_CONFIG": json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": task_type, "index": rank}}),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "CUDA_VISIBLE_DEVICES": "",
     }

@@ -263,7 +263,7 @@ def test_no_fault_of_a_hook_changes_what_is_trained(
     plan = plan_of(tmp_path, [{**trained.series, "directories": [str(directory)]}], str(directory / "ckpt-2"))
     steer(agent, plan)
     monkeypatch.setenv("HOOK_FAULT", fault)
-    monkeypatch.setenv("HOOK_SPARED", "Hooks.tell_strategy,Restoring.answer_directory")
+    monkeypatch.setenv("HOOK_SPARED", "Strategies.tell_gang,Restoring.answer_directory")
     settings = {"plan_s": 0.3, "gate_s": 0.3, "body_s": 0.3} if fault == "block" else {}
     directory_of_run = tmp_path / "new"
 
@@ -287,7 +287,7 @@ def test_a_receipt_that_cannot_be_given_ends_steering_and_not_training(
     agent = agents(attempt=2)
     steer(agent, plan_of(tmp_path, [{**trained.series, "directories": [str(directory)]}], str(directory / "ckpt-1")))
     monkeypatch.setenv("HOOK_FAULT", fault)
-    monkeypatch.setenv("HOOK_SPARED", "Hooks.tell_strategy,Restoring.answer_directory,Restoring.answer_restore")
+    monkeypatch.setenv("HOOK_SPARED", "Strategies.tell_gang,Restoring.answer_directory,Restoring.answer_restore")
     settings = {"gate_s": 0.3, "body_s": 0.5}
 
     run(tf_python, tmp_path, directory, "latest", agent, settings=settings, extra_path=[FAULTS])

@@ -80,5 +80,5 @@ def test_elsewhere_is_where_no_manager_writes_and_nothing_newest_was_asked_for()
 
     found = {each: book.is_elsewhere(each) for each in ("/pretrained", "/ck", "/ck/workertemp_1", "/other", "/c")}
 
-    assert not without_managers
+    assert without_managers
     assert found == {"/pretrained": True, "/ck": False, "/ck/workertemp_1": False, "/other": False, "/c": True}

@@ -15,7 +15,7 @@ BODIES = {
     "rotation": ("Rotation.tell",),
     "calls": ("Calls.pass_gate", "Calls.tell_entering", "Calls.tell_first_step", "Calls._find_step", "Calls.add_root"),
     "series": ("SeriesBook.add_managed",),
-    "hooks": ("Hooks.tell_strategy",),
+    "strategies": ("Strategies.tell_gang",),
 }
 
 

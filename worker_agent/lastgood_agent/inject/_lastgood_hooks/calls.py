@@ -10,8 +10,10 @@ from typing import Any, Callable, Optional
 from .guard import describe, here
 from .orders import State
 from .saving import watch_step
+from .series import count_checkpoints
 from .session import Session
 from .sigterm import handler_name
+from .variables import is_alive
 
 _MARK = "_lastgood_counts"
 
@@ -33,6 +35,7 @@ class Calls:
         self._passed = 0
         self._has_told_entering = False
         self._has_told_first_step = False
+        self._has_looked_around = False
         self.is_settled = False
 
     def add_root(self, graph_view: Any) -> None:
@@ -55,7 +58,10 @@ class Calls:
                 self._after_receipts(lambda: self.tell_entering(function))
             session.guard.run("gate", self.pass_gate, session.settings.gate_s + session.settings.body_s)
             self._passed = session.restored
-        elif self._must_tell_entering(state):
+        elif not (self._has_looked_around or session.has_asked):
+            self._has_looked_around = True
+            session.guard.run("observe", self.look_around)
+        if self._must_tell_entering(state):
             self._has_told_entering = True
             session.guard.run("gate", lambda: self.tell_entering(function))
 
@@ -91,6 +97,14 @@ class Calls:
         if handler:
             self._session.outbox.write("sigterm_handled", handler=handler)
 
+    def look_around(self) -> None:
+        """Tells of checkpoints where this script is about to save, though it never asked for any."""
+        session = self._session
+        for directory in session.book.managed() if session.is_steering else ():
+            count = count_checkpoints(directory)
+            if count:
+                session.notice("never_asked", directory, "{} of them".format(count))
+
     def _must_tell_entering(self, state: State) -> bool:
         if self._has_told_entering or self._session.restored or not self._session.is_steering:
             return False
@@ -99,7 +113,7 @@ class Calls:
     def _find_step(self) -> None:
         views, self._views = self._views, []
         for view in views:
-            if not self._session.progress.knows_step_variable:
+            if not self._session.progress.knows_step_variable and is_alive(view):
                 watch_step(self._session, view)
 
 

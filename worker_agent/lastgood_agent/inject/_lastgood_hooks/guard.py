@@ -14,7 +14,8 @@ T = TypeVar("T")
 Job = Tuple[Callable[[], Any], List[Any], threading.Event]
 
 #: Of this thread: is_inside (a hook's body runs), is_within_call (a tf.function that counts runs), is_reading_state
-#: (TensorFlow reads the state file for a question that has a hook of its own).
+#: (TensorFlow reads the state file for a question that has a hook of its own), is_exporting (what is saved, or loaded,
+#: is part of something that is told as a whole).
 here = threading.local()
 
 

@@ -8,13 +8,17 @@ import sys
 from typing import Any, Callable
 
 from .calls import Calls, make_call
+from .exporting import Exporting
 from .guard import is_inside_hook
+from .keras import Keras
 from .receipts import Receipts
 from .restoring import Restoring
 from .rotation import Rotation
 from .saving import Saving
 from .session import Session
 from .settings import Settings
+from .strategies import Strategies
+from .v1_saver import V1Saver
 
 
 class Hooks:
@@ -24,9 +28,13 @@ class Hooks:
         self.session = Session(settings)
         self.receipts = Receipts(self.session, self.receipt_lost)
         self.calls = Calls(self.session, self.receipts.after_told)
-        self.saving = Saving(self.session)
+        self.saving = Saving(self.session, is_eager)
         self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle)
         self.rotation = Rotation(self.session)
+        self.strategies = Strategies(self.session)
+        self.exporting = Exporting(self.session)
+        self.keras = Keras(self.session, self.exporting)
+        self.v1_saver = V1Saver(self.session, is_eager)
 
     def receipt_lost(self, error: str) -> None:
         """A receipt can't be given, and without it nobody may pass the gate: steering is over."""
@@ -45,23 +53,6 @@ class Hooks:
         if not is_inside_hook() and self.receipts.has_pending(coordinator):
             self.session.guard.run("receipt", lambda: self.receipts.restored_late(coordinator))
         return result
-
-    def strategy_made(self, original: Callable[..., Any], extended: Any, *args: Any, **kwargs: Any) -> Any:
-        """CollectiveAllReduceExtended._initialize_multi_worker: from here on this is the gang's process."""
-        result = original(extended, *args, **kwargs)
-        if not is_inside_hook():
-            self.session.guard.run("strategy", lambda: self.tell_strategy(extended))
-        return result
-
-    def tell_strategy(self, extended: Any) -> None:
-        """Claims the attempt for this process, and records what strategy it made."""
-        session = self.session
-        if not session.claim():
-            return
-        session.has_strategy = True
-        session.is_chief = bool(extended._is_chief)
-        session.replicas = int(extended._num_replicas_in_sync)
-        session.outbox.write("strategy_made", strategy="MultiWorkerMirroredStrategy", replicas=session.replicas)
 
     def call_hook(self, original: Callable[..., Any]) -> Any:
         """Function.__call__."""

@@ -36,11 +36,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class State:
-    """The newest word of the agent."""
+    """The newest word of the agent. nothing_known: no checkpoint is known that the attempt could start from."""
 
     steering: bool = True
     gate_open: bool = False
     plan: Optional[Plan] = None
+    nothing_known: bool = False
 
 
 def read_state(message: Mapping[str, Any], attempt: int) -> Optional[State]:
@@ -55,6 +56,7 @@ def read_state(message: Mapping[str, Any], attempt: int) -> Optional[State]:
         steering=bool(message.get("steering", True)),
         gate_open=bool(message.get("gate_open", False)),
         plan=None if plan is None else _plan(plan),
+        nothing_known=bool(message.get("nothing_known", False)),
     )
 
 

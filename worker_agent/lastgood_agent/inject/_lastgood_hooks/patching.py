@@ -27,6 +27,25 @@ FUNCTION = (
     "tensorflow.python.eager.def_function",
 )
 
+DISTRIBUTE = ("tensorflow.python.distribute.distribute_lib",)
+REFUSED = {
+    "tensorflow.python.distribute.parameter_server_strategy": ("ParameterServerStrategyV1",),
+    "tensorflow.python.distribute.parameter_server_strategy_v2": ("ParameterServerStrategyV2",),
+    "tensorflow.python.distribute.tpu_strategy": ("TPUStrategyV2", "TPUStrategy", "TPUStrategyV1"),
+}
+SAVED_MODEL = ("tensorflow.python.saved_model.save",)
+V1_SAVER = ("tensorflow.python.training.saver",)
+#: Where keras.Model is: Keras 3, Keras 2 from TensorFlow 2.6 to 2.15, tf-keras, and the one inside TensorFlow.
+KERAS_MODEL = (
+    "keras.src.models.model",
+    "keras.src.engine.training",
+    "keras.engine.training",
+    "tf_keras.src.engine.training",
+    "tf_keras.engine.training",
+    "tensorflow.python.keras.engine.training",
+)
+KERAS_3_TRAINER = ("keras.src.backend.tensorflow.trainer",)
+
 #: Set on what is hooked. Some versions show one class in two modules, and it is hooked once.
 _MARK = "_lastgood_is_hooked"
 
@@ -161,16 +180,20 @@ def _patch_checkpoint(hooks: Any, module: Any) -> None:
             ("TrackableSaver.__init__", lambda: wrap(saver, "__init__", hooks.saver_made)),
             ("TrackableSaver.save", lambda: wrap(saver, "save", hooks.saving.save)),
             ("TrackableSaver.restore", lambda: wrap(saver, "restore", hooks.restoring.restore)),
-            (
-                "TrackableSaver._gather_serialized_tensors",
-                lambda: wrap(saver, "_gather_serialized_tensors", hooks.saving.gather),
-            ),
+            ("TrackableSaver._gather_serialized_tensors", lambda: _wrap_gathering(saver, hooks.saving)),
             (
                 "_CheckpointRestoreCoordinator.restore_saveables",
                 lambda: wrap(coordinator, "restore_saveables", hooks.restored_late),
             ),
         ),
     )
+
+
+def _wrap_gathering(saver: Any, saving: Any) -> None:
+    if hasattr(saver, "_gather_serialized_tensors"):
+        wrap(saver, "_gather_serialized_tensors", saving.gather)
+    else:
+        wrap(saver, "_gather_saveables", saving.gather_saveables)
 
 
 def _patch_management(hooks: Any, module: Any) -> None:
@@ -197,7 +220,44 @@ def _patch_management(hooks: Any, module: Any) -> None:
 
 
 def _patch_strategy(hooks: Any, module: Any) -> None:
-    wrap(module.CollectiveAllReduceExtended, "_initialize_multi_worker", hooks.strategy_made)
+    wrap(module.CollectiveAllReduceExtended, "_initialize_multi_worker", hooks.strategies.gang_made)
+
+
+def _patch_distribute(hooks: Any, module: Any) -> None:
+    wrap(module.StrategyBase, "__init__", hooks.strategies.made)
+
+
+def _patch_refused(hooks: Any, module: Any) -> None:
+    for name in REFUSED[module.__name__]:
+        if hasattr(module, name):
+            wrap(getattr(module, name), "__init__", hooks.strategies.refused)
+
+
+def _patch_saved_model(hooks: Any, module: Any) -> None:
+    name = "save_and_return_nodes" if hasattr(module, "save_and_return_nodes") else "save"
+    wrap(module, name, hooks.exporting.saved_model)
+
+
+def _patch_v1_saver(hooks: Any, module: Any) -> None:
+    wrap(module.Saver, "save", hooks.v1_saver.save)
+    wrap(module.Saver, "restore", hooks.v1_saver.restore)
+
+
+def _patch_keras_model(hooks: Any, module: Any) -> None:
+    model, keras = module.Model, hooks.keras
+    _attempt_each(
+        hooks,
+        module,
+        (
+            ("Model.save", lambda: wrap(model, "save", keras.save)),
+            ("Model.save_weights", lambda: wrap(model, "save_weights", keras.save)),
+            ("Model.load_weights", lambda: wrap(model, "load_weights", keras.load_weights)),
+        ),
+    )
+
+
+def _patch_keras_3_trainer(hooks: Any, module: Any) -> None:
+    wrap(module.TensorFlowTrainer, "fit", hooks.keras.fit)
 
 
 def _patch_function(hooks: Any, module: Any) -> None:
@@ -215,6 +275,12 @@ _PATCHES: Dict[str, Patch] = {
         (MANAGEMENT, _patch_management),
         (STRATEGY, _patch_strategy),
         (FUNCTION, _patch_function),
+        (DISTRIBUTE, _patch_distribute),
+        (tuple(REFUSED), _patch_refused),
+        (SAVED_MODEL, _patch_saved_model),
+        (V1_SAVER, _patch_v1_saver),
+        (KERAS_MODEL, _patch_keras_model),
+        (KERAS_3_TRAINER, _patch_keras_3_trainer),
     )
     for name in names
 }

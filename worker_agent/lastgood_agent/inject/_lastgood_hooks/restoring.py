@@ -1,6 +1,8 @@
 """Steering: what the script restores is what the plan says, whichever way it asks.
 
-Decides whom to answer with the plan's prefix (by `steering.select_series`). Refuses to steer alone: when a body here
+Decides whom to answer with the plan's prefix (by `steering.select_series`). A prefix that the script names by itself,
+where nothing shows that its own checkpoints lie, asks for nothing: weights that somebody else has trained are none of
+the job's, and nothing newer may be looked for beside them. Refuses to steer alone: when a body here
 fails or no plan comes, steering is over for this process, the agent is told, and TensorFlow answers by its own means.
 """
 
@@ -14,7 +16,7 @@ from .guard import describe, here, is_inside_hook
 from .orders import PlannedSeries
 from .receipts import Receipts
 from .saving import text_of
-from .series import Series, directory_of, real_directory, signature_of
+from .series import Series, absolute, count_checkpoints, directory_of, real_directory, signature_of
 from .session import Session
 from .steering import Ask, select_series
 from .variables import children_of
@@ -40,7 +42,7 @@ class Restoring:
 
     def restore(self, original: Callable[..., Any], saver: Any, save_path: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver.restore."""
-        if is_inside_hook() or not self._is_eager():
+        if is_inside_hook() or not self._is_eager() or getattr(here, "is_exporting", False):
             return original(saver, save_path, *args, **kwargs)
         asked = save_path
         planned = self._steer("restore", lambda: self.answer_restore(saver, asked))
@@ -88,13 +90,39 @@ class Restoring:
 
     def checkpoint_state(self, original: Callable[..., Any], checkpoint_dir: Any, *args: Any, **kwargs: Any) -> Any:
         """tf.train.get_checkpoint_state, where the script asks for it itself."""
-        found = original(checkpoint_dir, *args, **kwargs)
+        found = self._read_state(original, checkpoint_dir, *args, **kwargs)
         is_asked_by_tensorflow = is_inside_hook() or getattr(here, "is_reading_state", False)
         if is_asked_by_tensorflow or not self._is_eager() or args or kwargs.get("latest_filename"):
             return found
         make = original.__globals__["CheckpointState"]
         steered = self._steer("checkpoint_state", lambda: self.answer_state(checkpoint_dir, found, make))
         return found if steered is None else steered
+
+    def _read_state(self, original: Callable[..., Any], checkpoint_dir: Any, *args: Any, **kwargs: Any) -> Any:
+        """The state file. An empty one, or one that is no text, ends every start with a ValueError of TensorFlow's: who
+        is steered goes on as if there were none, and gets what lies there otherwise.
+        """
+        try:
+            return original(checkpoint_dir, *args, **kwargs)
+        except ValueError as unreadable:
+            error = describe(unreadable)
+            if is_inside_hook() or not self._may_go_on_without_state(checkpoint_dir, error):
+                raise
+        return None
+
+    def _may_go_on_without_state(self, checkpoint_dir: Any, error: str) -> bool:
+        session = self._session
+        if session.is_lost or not session.settings.steering or not self._is_eager():
+            return False
+        return bool(session.guard.run("state_file", lambda: self.tell_state_file(checkpoint_dir, error)).value)
+
+    def tell_state_file(self, checkpoint_dir: Any, error: str) -> bool:
+        """Records that a state file is of no use; False where nobody is steered, who could be given something else."""
+        session = self._session
+        if not session.claim() or not session.is_steering:
+            return False
+        session.notice("state_file", real_directory(os.fspath(checkpoint_dir)), error)
+        return True
 
     def manager_made(self, original: Callable[..., Any], manager: Any, *args: Any, **kwargs: Any) -> None:
         """CheckpointManager.__init__. It reads the state file to know what it may rotate: that stays as it is."""
@@ -141,33 +169,31 @@ class Restoring:
         """The planned series to restore instead of save_path; None: what the script asks for."""
         session = self._session
         prefix = "" if save_path is None else text_of(save_path) or ""
-        if not session.claim() or not session.is_steering or session.has_moved_on:
+        if not session.claim():
+            if prefix:
+                session.notice("read", absolute(prefix))
             return None
-        if prefix and (session.book.has_saved_prefix(prefix) or self._is_something_else(saver, prefix)):
+        if not session.is_steering or session.has_moved_on:
+            return None
+        if prefix and session.book.has_saved_prefix(prefix):
+            return None
+        if is_of_saved_model(prefix):
+            session.outbox.write("left_alone", prefix=prefix)
             return None
         directory = directory_of(prefix) if prefix else session.last_asked_directory or self._managed.get(saver, "")
         series = session.book.series_asked(_signature(saver._graph_view), directory)
         if session.book.has_saved(series.signature, series.ordinal):
             return None
-        plan = session.plan(series, directory, "restore")
+        if prefix and saver not in self._managed and session.book.is_elsewhere(directory):
+            plan = session.plan_if_any()
+            if plan is None and session.is_steering:
+                session.outbox.write("left_alone", prefix=prefix)
+        else:
+            plan = session.plan(series, directory, "restore", prefix)
         planned = select_series(plan, self._ask(series, prefix)) if plan else None
         if planned is None and prefix and plan is not None:
             session.outbox.write("left_alone", prefix=prefix)
         return planned
-
-    def _is_something_else(self, saver: Any, prefix: str) -> bool:
-        """Whether a script restores what is none of its checkpoints: the variables of a SavedModel that it loads, or,
-        before there is a plan, what none of its managers is for, such as weights that somebody else has trained. Where
-        those lie, nothing newer may be looked for.
-        """
-        session = self._session
-        if not is_of_saved_model(prefix):
-            if session.state.plan is not None or saver in self._managed:
-                return False
-            if not session.book.is_elsewhere(directory_of(prefix)):
-                return False
-        session.outbox.write("left_alone", prefix=prefix)
-        return True
 
     def answer_directory(self, checkpoint_dir: Any, found: Optional[str], via: str) -> Optional[PlannedSeries]:
         """The planned series that lies in a directory, or belongs there; None: what TensorFlow found."""
@@ -216,7 +242,7 @@ class Restoring:
             ordinal=series.ordinal,
             directory=directory,
             prefix=prefix,
-            is_vacant=bool(directory) and _is_vacant(directory),
+            is_vacant=bool(directory) and count_checkpoints(directory) == 0,
             is_own=self._session.book.is_own(directory),
         )
 
@@ -241,13 +267,3 @@ def is_of_saved_model(prefix: str) -> bool:
 
 def _signature(graph_view: Any) -> str:
     return signature_of(name for name, _ in children_of(graph_view, graph_view.root))
-
-
-def _is_vacant(directory: str) -> bool:
-    """True when no checkpoint lies in a directory, or there is no such directory."""
-    if "://" in directory:
-        return False
-    try:
-        return not any(name.endswith(".index") for name in os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return True

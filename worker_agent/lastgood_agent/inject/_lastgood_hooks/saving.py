@@ -6,13 +6,14 @@ only this process knows (step, kinds) is taken from live objects; the agent does
 
 import glob
 import os
+import sys
 import threading
 import time
 import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from .guard import describe, is_inside_hook
-from .series import SAVE_COUNTER, Series, directory_of, signature_of
+from .guard import describe, here, is_inside_hook
+from .series import SAVE_COUNTER, Series, absolute, directory_of, signature_of
 from .session import Session
 from .variables import (
     MIRRORED,
@@ -29,17 +30,22 @@ _SAVE_COUNTER_KEY = SAVE_COUNTER + _VALUE_SUFFIX
 
 
 class Saving:
-    """The hooks of TrackableSaver that see saves."""
+    """The hooks of TrackableSaver that see saves.
 
-    def __init__(self, session: Session) -> None:
+    is_eager: TensorFlow's word on whether this thread executes eagerly; what is saved in graph mode is restored in
+    graph mode, where nothing is steered.
+    """
+
+    def __init__(self, session: Session, is_eager: Callable[[], bool]) -> None:
         self._session = session
+        self._is_eager = is_eager
         self._thread = threading.local()
         self._kinds: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]] = weakref.WeakKeyDictionary()
 
     def save(self, original: Callable[..., Any], saver: Any, file_prefix: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver.save."""
         session = self._session
-        if not session.is_claimed or is_inside_hook():
+        if is_inside_hook() or getattr(here, "is_exporting", False) or not session.claim_alone():
             return original(saver, file_prefix, *args, **kwargs)
         begun = session.guard.run("save", lambda: self.begin(saver, file_prefix)).value
         self._thread.gathered = None
@@ -55,13 +61,22 @@ class Saving:
         gathered, self._thread.gathered = self._thread.gathered, None
         prefix = text_of(result)
         if begun is not None and prefix is not None:
-            session.guard.run("save", lambda: self.tell(begun, saver, prefix, gathered, seconds))
+            is_eager = self._is_eager()
+            session.guard.run("save", lambda: self.tell(begun, saver, prefix, gathered, seconds, is_eager))
         return result
 
     def gather(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver._gather_serialized_tensors: which live object is saved under which key."""
         result = original(saver, *args, **kwargs)
-        self._thread.gathered = result
+        self._thread.gathered = result[0]
+        return result
+
+    def gather_saveables(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> Any:
+        """TrackableSaver._gather_saveables, the same before TensorFlow 2.9: keys are in the object graph there."""
+        result = original(saver, *args, **kwargs)
+        if self._session.is_claimed and not is_inside_hook():
+            found = self._session.guard.run("save", lambda: keys_by_object(saver._graph_view, result[1]))
+            self._thread.gathered = found.value
         return result
 
     def begin(self, saver: Any, file_prefix: Any) -> Tuple[Series, int]:
@@ -70,19 +85,22 @@ class Saving:
         names = [name for name, _ in children_of(view, view.root)]
         return self._session.book.begin_save(signature_of(names), directory_of(text_of(file_prefix) or ""))
 
-    def tell(self, begun: Tuple[Series, int], saver: Any, prefix: str, gathered: Any, seconds: float) -> None:
+    def tell(
+        self, begun: Tuple[Series, int], saver: Any, prefix: str, gathered: Any, seconds: float, is_eager: bool = True
+    ) -> None:
         """Records that a save returned."""
         series, ordinal = begun
         session = self._session
         session.book.add_saved(prefix)
-        step, save_counter = read_counters(saver._graph_view)
+        session.has_saved = True
+        step, save_counter = read_counters(saver._graph_view, getattr(saver, "_object_map", None))
         if step is None:  # an average of the weights, an export: the step of the training that it belongs to
             step = session.progress.read()
         session.outbox.write(
             "saved",
             series=series.to_json(),
             ordinal=ordinal,
-            prefix=_absolute(prefix),
+            prefix=absolute(prefix),
             index_copy=session.outbox.copy_in(prefix + ".index", ".index"),
             shard_sizes_bytes=shard_sizes(prefix),
             step=step,
@@ -90,19 +108,22 @@ class Saving:
             kinds=self._kinds_of(saver, gathered),
             unsaved=[],
             seconds=seconds,
+            observed=not is_eager,
         )
+        if not session.progress.knows_step_variable:  # it may have been born since its saver was made
+            watch_step(session, saver._graph_view)
 
     def tell_failure(self, begun: Tuple[Series, int], file_prefix: Any, error: str) -> None:
         """Records that a save raised."""
         series, ordinal = begun
-        prefix = _absolute(text_of(file_prefix) or "")
+        prefix = absolute(text_of(file_prefix) or "")
         self._session.outbox.write("save_failed", series=series.to_json(), ordinal=ordinal, prefix=prefix, error=error)
 
     def _kinds_of(self, saver: Any, gathered: Any) -> Dict[str, str]:
         """The kinds by key, computed again only when a saver saves another number of objects."""
         if gathered is None or not self._session.has_strategy:
             return {}
-        tensors_by_object = gathered[0]
+        tensors_by_object = gathered
         known = self._kinds.get(saver)
         if known is not None and known[0] == len(tensors_by_object):
             return known[1]
@@ -127,9 +148,19 @@ def kinds_by_key(tensors_by_object: Any, copies: Any) -> Dict[str, str]:
     return kinds
 
 
-def read_counters(graph_view: Any) -> Tuple[Optional[int], Optional[int]]:
-    """(step, save counter) of the live objects; None for what is not there."""
-    step = find_step_variable(graph_view)
+def keys_by_object(graph_view: Any, proto: Any) -> Any:
+    """The keys of each object that a graph proto was just made of: its nodes stand in the order of the objects."""
+    objects = graph_view.objects_ids_and_slot_variables()[0]
+    keys = sys.modules["tensorflow.python.util.object_identity"].ObjectIdentityDictionary()
+    for live, node in zip(objects, proto.nodes):
+        if node.attributes:
+            keys[live] = [attribute.checkpoint_key for attribute in node.attributes]
+    return keys
+
+
+def read_counters(graph_view: Any, copies: Any = None) -> Tuple[Optional[int], Optional[int]]:
+    """(step, save counter) of the live objects, or of the copies that are saved; None for what is not there."""
+    step = find_step_variable(graph_view, copies)
     counters = [live for name, live in children_of(graph_view, graph_view.root) if name == SAVE_COUNTER]
     counter = next((variable for live in counters for variable in local_replicas(live)[:1]), None)
     return _integer_or_none(step), _integer_or_none(counter)
@@ -164,9 +195,3 @@ def text_of(prefix: Any) -> Optional[str]:
         prefix = numpy()
     prefix = os.fspath(prefix)
     return prefix.decode("utf-8", "surrogateescape") if isinstance(prefix, bytes) else prefix
-
-
-def _absolute(prefix: str) -> str:
-    if "://" in prefix:
-        return prefix
-    return os.path.join(directory_of(prefix), os.path.basename(prefix))

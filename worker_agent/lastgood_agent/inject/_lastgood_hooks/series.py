@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Set, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 #: Created by tf.train.Checkpoint at the first save or restore, so it says nothing about what is saved.
 SAVE_COUNTER = "save_counter"
@@ -43,6 +43,21 @@ def real_directory(path: str) -> str:
     return path.rstrip("/") if "://" in path else os.path.realpath(path)
 
 
+def absolute(prefix: str) -> str:
+    """A prefix in its directory's real path; a remote one as it is."""
+    return prefix if "://" in prefix else os.path.join(directory_of(prefix), os.path.basename(prefix))
+
+
+def count_checkpoints(directory: str) -> Optional[int]:
+    """How many checkpoints lie in a directory, 0 where there is no such directory; None for a remote one."""
+    if "://" in directory:
+        return None
+    try:
+        return sum(name.endswith(".index") for name in os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
 class SeriesBook:
     """Which series this process has saved and asked for. Safe to use from any thread."""
 
@@ -72,6 +87,11 @@ class SeriesBook:
         with self._lock:
             self._managed.add(directory)
 
+    def managed(self) -> List[str]:
+        """Where CheckpointManagers of this process write."""
+        with self._lock:
+            return sorted(self._managed)
+
     def series_asked(self, signature: str, directory: str) -> Series:
         """The series that a restore asks for."""
         with self._lock:
@@ -86,10 +106,12 @@ class SeriesBook:
             return is_new
 
     def is_elsewhere(self, directory: str) -> bool:
-        """True when this process's managers write to other places, and it never asked what is newest there."""
+        """True where nothing shows that a directory is this script's own: none of its managers writes there, nor below
+        it, and it never asked what is newest there.
+        """
         with self._lock:
             known = self._managed | {asked.directory for asked in self._told if not asked.signature}
-            return bool(self._managed) and not any((each + "/").startswith(directory + "/") for each in known)
+            return not any((each + "/").startswith(directory + "/") for each in known)
 
     def has_saved_prefix(self, prefix: str) -> bool:
         """True when what lies there was saved by this very process."""

@@ -5,9 +5,10 @@ the script starts, by fork or by exec, has the hooks and does nothing with them.
 failed: what one worker can't do, none may do.
 """
 
+import json
 import os
 import threading
-from typing import Optional
+from typing import Any, Mapping, Optional, Set
 
 from .channel import Channel
 from .facts import Outbox
@@ -16,6 +17,9 @@ from .orders import Plan, State
 from .progress import Progress
 from .series import Series, SeriesBook
 from .settings import Settings
+
+#: A process tells no more than so many notices: a script may read checkpoints for weeks.
+MAX_NOTICES = 200
 
 
 class NoPlanError(Exception):
@@ -27,7 +31,8 @@ class Session:
 
     is_claimed: this is the gang's process. is_lost: steering has failed here, nothing is steered any more.
     restored: how many restores were steered, restored_step: the plan's step of the last one. has_called: a tf.function
-    call has returned since. replicas, is_chief: set when the strategy is made.
+    call has returned since. has_asked: what to restore; has_saved: by what is steered. replicas, is_chief: set when the
+    strategy is made. gang_size: workers in TF_CONFIG, 1 where there is none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -42,11 +47,15 @@ class Session:
         self.restored = 0
         self.restored_step: Optional[int] = None
         self.has_called = False
+        self.has_asked = self.has_saved = False
         self.replicas = 1
         self.is_chief = settings.worker.startswith("chief/")
         self.has_strategy = False
         self.last_asked_directory = ""
-        self._is_refused = False
+        config = _tf_config()
+        self.gang_size = _gang_size(config)
+        self._is_refused = _task_type(config) == "evaluator"
+        self._noticed: Set[str] = set()
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -63,6 +72,24 @@ class Session:
                 else:
                     self._is_refused = True
         return self.is_claimed
+
+    def claim_alone(self) -> bool:
+        """True when this is the gang's process. One that only saves is, where the gang has one worker.
+
+        In a larger gang the one that trains makes a strategy; others may save beside it. Not for bodies of hooks.
+        """
+        if self.is_claimed or self.gang_size > 1 or self._is_refused:
+            return self.is_claimed
+        return bool(self.guard.run("claim", self.claim).value)
+
+    def notice(self, kind: str, path: str, detail: str = "") -> None:
+        """Tells something that an operator should know, once for each kind and path. Any process may."""
+        key = kind + " " + path
+        with self._lock:
+            if key in self._noticed or len(self._noticed) >= MAX_NOTICES:
+                return
+            self._noticed.add(key)
+        self.outbox.write("noticed", kind=kind, path=path, detail=detail)
 
     @property
     def state(self) -> State:
@@ -84,20 +111,36 @@ class Session:
         step = self.progress.read()
         return step is None or step != self.restored_step
 
-    def plan(self, asked: Series, directory: str, via: str) -> Optional[Plan]:
+    def plan(self, asked: Series, directory: str, via: str, prefix: str = "") -> Optional[Plan]:
         """The plan. Says that the script asks, and waits where none is known yet; None: steering was switched off.
 
-        Raises NoPlanError after plan_s.
+        prefix: what the script itself names. Raises NoPlanError after plan_s.
         """
+        self.has_asked = True
         if self.book.is_asked_first(asked):
-            self.outbox.write("asked", series=asked.to_json(), directory=directory, via=via)
+            self.outbox.write("asked", series=asked.to_json(), directory=directory, via=via, prefix=prefix)
         if self.state.plan is None:
             self.channel.wait_for(_has_answer, self.settings.plan_s)
         state = self.state
         if state.plan is None and state.steering:
-            waited = "no plan came within {:g} s of asking".format(self.settings.plan_s)
-            raise NoPlanError(waited + "; is the agent alive and the controller reachable?")
+            raise self._no_plan()
         return state.plan if state.steering else None
+
+    def plan_if_any(self) -> Optional[Plan]:
+        """The plan, where the controller knows a checkpoint to make one of; without asking for one.
+
+        None: it knows none, or steering was switched off. Raises NoPlanError after plan_s.
+        """
+        if self.state.plan is None:
+            self.channel.wait_for(_has_word, self.settings.plan_s)
+        state = self.state
+        if state.plan is None and state.steering and not state.nothing_known:
+            raise self._no_plan()
+        return state.plan if state.steering else None
+
+    def _no_plan(self) -> NoPlanError:
+        waited = "no plan came within {:g} s of asking".format(self.settings.plan_s)
+        return NoPlanError(waited + "; is the agent alive and the controller reachable?")
 
     def lose_steering(self, hook: str, error: str) -> None:
         """Steers nothing from here on, and says so. Once."""
@@ -122,6 +165,32 @@ class Session:
 
 def _has_answer(state: Optional[State]) -> bool:
     return state is not None and (state.plan is not None or not state.steering)
+
+
+def _has_word(state: Optional[State]) -> bool:
+    return state is not None and (state.nothing_known or _has_answer(state))
+
+
+def _tf_config() -> Mapping[str, Any]:
+    """TF_CONFIG as it is; empty for what is none, which TensorFlow will say by itself."""
+    try:
+        found = json.loads(os.environ.get("TF_CONFIG", "") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _gang_size(config: Mapping[str, Any]) -> int:
+    cluster = config.get("cluster")
+    if not isinstance(cluster, dict):
+        return 1
+    addresses = [cluster.get(kind) for kind in ("chief", "worker")]
+    return max(1, sum(len(each) for each in addresses if isinstance(each, list)))
+
+
+def _task_type(config: Mapping[str, Any]) -> str:
+    task = config.get("task")
+    return str(task.get("type", "")) if isinstance(task, dict) else ""
 
 
 def _create_claim(path: str) -> bool:

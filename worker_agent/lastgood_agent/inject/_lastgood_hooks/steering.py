@@ -59,7 +59,7 @@ def _the_one(candidates: Sequence[PlannedSeries], ask: Ask) -> Optional[PlannedS
 
 
 def _same_name(series: PlannedSeries, ask: Ask) -> bool:
-    """True when both prefixes are of one name but for their number: `ckpt-3` and `ckpt-12`.
+    """True when two prefixes are of one name but for its numbers: `ckpt-3` and `ckpt-12`, `cp-3.ckpt` and `cp-12.ckpt`.
 
     A root object that builds its layers late has fewer children when it restores than when it saved, and so another
     signature; the place and the name are then what is left to go by.
@@ -68,7 +68,7 @@ def _same_name(series: PlannedSeries, ask: Ask) -> bool:
 
 
 def _stem(prefix: str) -> str:
-    return re.sub(r"-\d+$", "", prefix.rpartition("/")[2])
+    return re.sub(r"(?:^|(?<=[-_.]))\d+(?=[-_.]|$)", "#", prefix.rpartition("/")[2])
 
 
 def _lies_below(directory: str, plan: Plan) -> bool:

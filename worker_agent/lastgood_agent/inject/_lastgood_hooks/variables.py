@@ -6,6 +6,7 @@ only, by the plain read operation, and without copying where the variable is in 
 """
 
 import sys
+import weakref
 from typing import Any, Iterator, List, Optional, Tuple
 
 MIRRORED, SUM, MEAN, PER_WORKER = "mirrored", "aggregated_sum", "aggregated_mean", "per_worker"
@@ -90,24 +91,45 @@ def children_of(graph_view: Any, live: Any) -> List[Tuple[str, Any]]:
     return [(child.name, child.ref) for child in list_children(live)]
 
 
+def is_alive(graph_view: Any) -> bool:
+    """False once the root is gone that a view looks at: many scripts make a Checkpoint for one restore."""
+    reference = getattr(graph_view, "_root_ref", None)
+    return not isinstance(reference, weakref.ref) or reference() is not None
+
+
 def descendants_of(graph_view: Any) -> List[Any]:
     """Every object that is reachable from the root."""
     traverse = getattr(graph_view, "breadth_first_traversal", None) or graph_view._breadth_first_traversal
     return list(traverse()[0])
 
 
-def find_step_variable(graph_view: Any) -> Optional[Any]:
-    """The plain variable that counts the steps, as `lastgood` finds it in a checkpoint; None where there is none."""
+def find_step_variable(graph_view: Any, copies: Any = None) -> Optional[Any]:
+    """The plain variable that counts the steps, as `lastgood` finds it in a checkpoint; None where there is none.
+
+    copies: original -> copy, where a save goes on in the background: the copy is what is saved.
+    """
     children = dict(children_of(graph_view, graph_view.root))
     for candidate in _step_candidates(graph_view, children):
-        for variable in local_replicas(candidate)[:1]:
+        for variable in local_replicas(copy_of(candidate, copies))[:1]:
             if variable.dtype.is_integer and variable.shape.rank == 0:
                 return variable
     return None
 
 
+def copy_of(live: Any, copies: Any) -> Any:
+    """What a save in the background saves for a live object: its copy, where there is one."""
+    for known in (live, unwrapped(live)) if copies else ():
+        if known in copies:
+            return copies[known]
+    return live
+
+
 def _step_candidates(graph_view: Any, children: Any) -> Iterator[Any]:
     yield from (children[name] for name in STEP_NAMES if name in children)
-    if "optimizer" in children:
-        below = dict(children_of(graph_view, children["optimizer"]))
+    for holder in (children, _below(graph_view, children, "model")):
+        below = _below(graph_view, holder, "optimizer")
         yield from (below[name] for name in OPTIMIZER_STEP_NAMES if name in below)
+
+
+def _below(graph_view: Any, children: Any, name: str) -> Any:
+    return dict(children_of(graph_view, children[name])) if name in children else {}
