@@ -132,11 +132,12 @@ def start(
         "socket": agent.path if agent else str(home / "nobody"), "outbox": str(home / "outbox"),
         "progress": str(home / "progress"), "steering": True, "plan_s": 20, "gate_s": 20, **(settings or {}),
     }  # fmt: skip
+    cluster = "chief" if task_type == "chief" else "worker"
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(INJECT), *extra_path]),
         "LASTGOOD_HOOKS": json.dumps(hooks),
-        "TF_CONFIG": json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": task_type, "index": rank}}),
+        "TF_CONFIG": json.dumps({"cluster": {cluster: list(addresses)}, "task": {"type": task_type, "index": rank}}),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "CUDA_VISIBLE_DEVICES": "",
     }

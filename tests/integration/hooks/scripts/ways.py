@@ -108,7 +108,7 @@ def write_and_read(directory):
     if os.path.exists(prefix + ".index"):
         checkpoint.read(prefix)
     at_start = int(step.numpy())
-    while int(step.numpy()) < STEPS:
+    for _ in range(STEPS):
         net.train_step(step)
         checkpoint.write(prefix)
     return {"at_start": at_start, "weight": float(net.weight.numpy()[0, 0]), "step": int(step.numpy())}
