@@ -26,6 +26,9 @@ STEP_NAMES = (
     "optimizer/iter",
     "optimizer/_iterations",
     "optimizer/iterations",
+    "model/optimizer/iter",
+    "model/optimizer/_iterations",
+    "model/optimizer/iterations",
 )
 SAVE_COUNTER_NAME = "save_counter"
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
