@@ -106,7 +106,7 @@ def _reason_to_end(run: Run) -> RunEnded | None:
         return _finished(run)
     refused = refusal(last)
     if refused is not None:
-        return RunEnded(refused, exit_status=2)
+        return RunEnded(refused, exit_status=1)
     if last.failure.cause.reason is Reason.NO_GOOD_CHECKPOINT:
         return RunEnded(last.failure.cause, exit_status=1)
     if (cause := budget.script_fails(run)) is not None:

@@ -189,7 +189,7 @@ def test_what_the_script_cannot_do_here_ends_the_run_with_a_sentence(what: str, 
     scene.stop_rest()
 
     assert scene.run.end is not None
-    assert (scene.run.end.cause.reason, scene.run.end.exit_status) == (Reason.REFUSED, 2)
+    assert (scene.run.end.cause.reason, scene.run.end.exit_status) == (Reason.REFUSED, 1)
     assert words in scene.run.end.cause.detail
     failure = newest(scene).failure
     assert failure is not None
