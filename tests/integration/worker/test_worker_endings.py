@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,8 +16,7 @@ import pytest
 from worker_bench import Bench, read_lines, wait_until
 
 from lastgood.v1 import agent_service_pb2 as pb
-from lastgood_agent import out_of_memory, processes
-from lastgood_agent.trainer import Trainer, reap
+from lastgood_agent import processes
 
 #: Says so, once it would save and leave when told to.
 SAVES_AND_LEAVES = """
@@ -233,27 +235,42 @@ def test_an_announced_end_of_the_run_reaches_the_script_once_and_kills_nobody(be
 # -------------------------------------------------------------------------------------------------------------- memory
 
 
-def test_a_kill_that_the_cgroup_counts_for_want_of_memory_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+#: Runs a trainer, in a process of its own since whoever sweeps up after one kills and reaps all of its descendants.
+COUNTS_OOM_KILLS = """
+import json, os, sys, time
+from lastgood_agent import out_of_memory, processes
+from lastgood_agent.trainer import Trainer, reap
+
+root, script = sys.argv[1:]
+count = out_of_memory.count_oom_kills
+out_of_memory.count_oom_kills = lambda: count(os.path.join(root, "proc"), root)
+processes.adopt_orphans()
+trainer = Trainer(1, os.path.join(root, "log"), os.path.join(root, "trainer.json"))
+trainer.start(["sh", "-c", script], dict(os.environ))
+while not trainer.sweep([]):
+    for pid, status in reap():
+        if pid == trainer.pid:
+            trainer.note_reaped(status)
+    time.sleep(0.005)
+print(json.dumps([trainer.state.signal, trainer.state.oom_kills]))
+"""
+
+
+def test_a_kill_that_the_cgroup_counts_for_want_of_memory_is_told(tmp_path: Path) -> None:
     """The count is a file as the kernel writes it; the killed process itself stands for the kernel."""
     # given
     (tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "proc" / "self" / "cgroup").write_text("0::/\n")
     events = tmp_path / "memory.events"
     events.write_text("oom 1\noom_kill 1\n")
-    count = out_of_memory.count_oom_kills
-    monkeypatch.setattr(out_of_memory, "count_oom_kills", lambda: count(str(tmp_path / "proc"), str(tmp_path)))
     script = f"printf 'oom 2\\noom_kill 2\\n' > {events}; kill -9 $$"
-    trainer = Trainer(1, str(tmp_path / "log"), str(tmp_path / "trainer.json"))
 
     # when
-    trainer.start(["sh", "-c", script], dict(os.environ))
-    wait_until(lambda: [trainer.note_reaped(status) or pid for pid, status in reap() if pid == trainer.pid], "it died")
-    wait_until(lambda: trainer.sweep([]), "nothing is left of it")
+    command = [sys.executable, "-c", COUNTS_OOM_KILLS, str(tmp_path), script]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
     # then
-    assert (trainer.state.signal, trainer.state.oom_kills) == (signal.SIGKILL, 1)
+    assert json.loads(told) == [signal.SIGKILL, 1]
 
 
 LIMIT_BYTES = 120 << 20
