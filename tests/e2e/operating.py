@@ -354,6 +354,16 @@ def processes_of(directory: Path) -> list[tuple[int, str]]:
     return found
 
 
+def wait_until(claim: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
+    """What `claim` returns as soon as it is true; fails with `what` when it never is."""
+    deadline_s = time.monotonic() + within_s
+    while not (found := claim()):
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not within {within_s:.0f} s: {what}")
+        time.sleep(LOOK_S)
+    return found
+
+
 def wait_until_gone(directory: Path, within_s: float) -> list[tuple[int, str]]:
     """The processes of `directory` that are still there after `within_s`: none, as soon as there is none."""
     deadline_s = time.monotonic() + within_s

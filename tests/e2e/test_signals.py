@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from operating import STOP_LIMIT_S, Start, wait_until_gone
+from operating import STOP_LIMIT_S, Start, wait_until, wait_until_gone
 from training import SCRIPTS, Plain, Training, assert_trained_truly
 
 #: Seconds for one test on a machine that does other things, too.
@@ -108,13 +108,18 @@ def test_a_journal_that_is_removed_while_it_is_in_use_is_begun_anew_and_the_run_
     launch: Start, tmp_path: Path
 ) -> None:
     """The trainers of an attempt that nobody knows any more are stopped; launch shows the new journal from 1 on."""
-    again = tmp_path / "again"
-    again.touch()
-    once = f"import os, time; os.path.exists({str(again)!r}) and time.sleep(600)"
+    asleep = tmp_path / "asleep"
+    once = (
+        "import os, time\n"
+        f"is_first = not os.path.exists({str(asleep)!r} + '-before')\n"
+        f"with open({str(asleep)!r}, 'a') as file:\n"
+        "    print(os.getpid(), file=file)\n"
+        "time.sleep(600 if is_first else 0)\n"
+    )
     run = launch((sys.executable, "-c", once))
-    run.wait_for("TrainerChanged", count=2)
+    wait_until(lambda: asleep.exists() and len(asleep.read_text().splitlines()) == 2, "both trainers sleep")
 
-    again.unlink()
+    asleep.rename(tmp_path / "asleep-before")
     for file in run.state_dir.glob("controller.db*"):
         file.unlink()
     done = run.finish()
