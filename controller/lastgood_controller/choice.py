@@ -157,15 +157,23 @@ def _planned(run: Run, checkpoint: Checkpoint) -> PlannedSeries:
 
 
 def known_directories(run: Run, series: SeriesId) -> set[str]:
-    """Every directory that a member has used for this series, in any attempt."""
+    """Every directory that a member has used for this series, in any attempt.
+
+    Without a signature only those count that were asked for before the plan: a script that asks for the newest in a
+    pretrained model's directory, and then in its own, names two streams alike.
+    """
     listed = {
         listing.directory
         for attempt in run.attempts
         for listings in attempt.listings.values()
         for listing in listings
-        if listing.series == series
+        if listing.series == series and (series.signature or _is_before_plan(listing, attempt))
     }
     return (saved_directories(run, series) | listed) - {""}
+
+
+def _is_before_plan(listing: Listing, attempt: Attempt) -> bool:
+    return attempt.planned_s is None or listing.at_s <= attempt.planned_s
 
 
 def _step(run: Run, checkpoint: Checkpoint) -> int | None:

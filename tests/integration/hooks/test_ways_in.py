@@ -192,6 +192,29 @@ def test_weights_of_somebody_else_are_left_alone_before_the_first_manager_is_mad
     assert harm(agent) == []
 
 
+@on("2.21", "2.4 2.15")
+def test_the_newest_of_a_pretrained_model_is_restored_once_and_is_not_what_the_own_manager_has_saved(
+    each_tensorflow: TensorFlow, tmp_path: Path, agents: Agents
+) -> None:
+    # given a job whose first question is for the newest of somebody else's job, which is therefore planned
+    directory = tmp_path / "job"
+    (directory / "own").mkdir(parents=True)
+    pretrained = directory / "pretrained"
+    run(each_tensorflow, "gang", pretrained, let_begin(agents("somebody")))
+    unsigned = {"signature": "", "ordinal": 0, "directories": [str(pretrained)]}
+    agent = steer(agents("own"), plan_of(tmp_path, [unsigned], str(pretrained / f"ckpt-{STEPS}")))
+
+    # when
+    outcome = run(each_tensorflow, "fine_tuning_from_the_newest", directory, agent)
+
+    # then the weights are those, and neither the step nor the number of saves is
+    assert (outcome["at_start"], outcome["restored"], outcome["step"]) == (0, None, STEPS)
+    assert outcome["weight"] == outcome["before"] ** 2
+    assert saved(agent) == [(f"ckpt-{number}", number, False) for number in range(1, STEPS + 1)]
+    assert len(agent.facts("receipt")) == 1
+    assert harm(agent) == []
+
+
 # ---------------------------------------------------------------------------------------------- what is observed
 
 

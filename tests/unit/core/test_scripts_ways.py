@@ -15,6 +15,7 @@ from lastgood_controller.model import (
     Attempt,
     Export,
     ExportKind,
+    FoundCheckpoint,
     Listing,
     Notice,
     NoticeKind,
@@ -226,3 +227,23 @@ def test_exports_and_reads_of_others_change_nothing_and_only_the_newest_are_kept
     assert attempt.notices[-1].path == f"/ckpt/ckpt-{MAX_KEPT + 4}"
     assert len(attempt.notices) <= MAX_KEPT + 1
     assert (attempt.failure, scene.step, scene.run.end) == (None, before, None)
+
+
+def test_the_own_directory_that_is_asked_for_after_a_pretrained_models_is_not_taken_for_that_models() -> None:
+    # given a script whose first question is for the newest in a pretrained model's directory, before any object
+    unsigned = SeriesId("", 0)
+    content = manifest({"w": 1})
+    found = FoundCheckpoint("/pretrained/ckpt-9", content.digest, 90)
+    scene = Scene()
+    scene.start()
+    for worker in (CHIEF, OTHER):
+        listing = Listing(unsigned, "/pretrained", (found,))
+        scene.fact(DirectoryListed(worker, scene.number, listing))
+    # and whose second one is for its own
+    scene.wait(1.0)
+    for worker in (CHIEF, OTHER):
+        scene.fact(DirectoryListed(worker, scene.number, Listing(unsigned, "/own", ())))
+
+    directories = choice.known_directories(scene.run, unsigned)
+
+    assert directories == {"/pretrained"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_a_plan_that_was_adopted_without_a_signature_fits_whoever_asks_in_its_di
     ]
 
     assert answers == [adopted, adopted, None]
+
+
+def test_what_was_restored_by_its_own_name_is_not_given_again_for_another_directory_that_is_empty() -> None:
+    """Weights of somebody else, found by latest_checkpoint, are not what the script's own manager has saved."""
+    adopted = series(signature="", directories=("/pretrained",), prefix="/pretrained/ckpt-9")
+    plan = Plan("adopt", (adopted,))
+    own = [
+        ask(signature=signature, directory="/ck", is_vacant=True, is_own=is_own)
+        for signature, is_own in (("aa", True), ("", True), ("aa", False))
+    ]
+
+    before = [select_series(plan, each) for each in own]
+    after = [select_series(plan, replace(each, restored_elsewhere=frozenset({adopted.prefix}))) for each in own]
+    again = select_series(plan, ask(directory="/pretrained", restored_elsewhere=frozenset({adopted.prefix})))
+
+    assert (before, after, again) == ([adopted] * 3, [None] * 3, adopted)
 
 
 def test_a_fresh_plan_and_no_plan_steer_nothing() -> None:

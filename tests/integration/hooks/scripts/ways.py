@@ -97,6 +97,17 @@ def fine_tuning(directory):
     return {**custom_loop(strategy, os.path.join(directory, "own"), net=net), "before": before}
 
 
+def fine_tuning_from_the_newest(directory):
+    """The same, from whatever is the newest there: that of a whole job, with a step of its own."""
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        net = Net()
+    pretrained = tf.train.latest_checkpoint(os.path.join(directory, "pretrained"))
+    tf.train.Checkpoint(net=net).restore(pretrained).expect_partial()
+    before = float(net.weight.numpy()[0, 0])
+    return {**custom_loop(strategy, os.path.join(directory, "own"), net=net), "before": before}
+
+
 def write_and_read(directory):
     """Checkpoint.write and read, which number nothing and keep no state file."""
     strategy = tf.distribute.MultiWorkerMirroredStrategy()

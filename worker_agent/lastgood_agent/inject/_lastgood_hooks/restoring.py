@@ -10,10 +10,10 @@ import contextlib
 import os
 import time
 import weakref
-from typing import Any, Callable, Iterator, MutableMapping, Optional, TypeVar
+from typing import Any, Callable, Dict, Iterator, MutableMapping, Optional, Set, TypeVar
 
 from .guard import describe, here, is_inside_hook
-from .orders import PlannedSeries
+from .orders import Plan, PlannedSeries
 from .receipts import Receipts
 from .saving import text_of
 from .series import Series, absolute, count_checkpoints, directory_of, real_directory, signature_of
@@ -39,6 +39,9 @@ class Restoring:
         self._on_restored = on_restored
         #: The directory of the manager that was made for the checkpoint of a saver.
         self._managed: MutableMapping[Any, str] = weakref.WeakKeyDictionary()
+        #: Planned prefixes that were restored here, and for which directories each was given as the newest.
+        self._restored: Set[str] = set()
+        self._given: Dict[str, Set[str]] = {}
 
     def restore(self, original: Callable[..., Any], saver: Any, save_path: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver.restore."""
@@ -69,6 +72,7 @@ class Restoring:
             run("receipt", lambda: self._receipts.tell_error(planned, save_path, error, seconds))
             raise
         seconds = time.monotonic() - started_s
+        self._restored.add(planned.prefix)
         self._session.restored += 1
         self._session.restored_step = planned.step
         self._on_restored()
@@ -190,7 +194,7 @@ class Restoring:
                 session.outbox.write("left_alone", prefix=prefix)
         else:
             plan = session.plan(series, directory, "restore", prefix)
-        planned = select_series(plan, self._ask(series, prefix)) if plan else None
+        planned = self._select(plan, series, prefix)
         if planned is None and prefix and plan is not None:
             session.outbox.write("left_alone", prefix=prefix)
         return planned
@@ -206,7 +210,7 @@ class Restoring:
         session.last_asked_directory = directory
         series = Series("", 0, directory)
         plan = session.plan(series, directory, via)
-        return select_series(plan, self._ask(series, found or ""))
+        return self._select(plan, series, found or "")
 
     def answer_state(self, checkpoint_dir: Any, found: Any, make: Callable[..., Any]) -> Any:
         """The state file as it would be if the planned checkpoint were the newest one; None: as TensorFlow read it."""
@@ -233,10 +237,17 @@ class Restoring:
         signature = "" if view is None else _signature(view)
         series = session.book.series_asked(signature, directory)
         plan = session.plan(series, directory, "manager")
-        return select_series(plan, self._ask(series, found or ""))
+        return self._select(plan, series, found or "")
+
+    def _select(self, plan: Optional[Plan], series: Series, prefix: str) -> Optional[PlannedSeries]:
+        planned = select_series(plan, self._ask(series, prefix))
+        if planned is not None:
+            self._given.setdefault(planned.prefix, set()).add(series.directory)
+        return planned
 
     def _ask(self, series: Series, prefix: str) -> Ask:
-        directory = series.directory if prefix or series.directory else ""
+        directory = series.directory
+        elsewhere = {each for each in tuple(self._restored) if directory not in self._given.get(each, ())}
         return Ask(
             signature=series.signature,
             ordinal=series.ordinal,
@@ -244,6 +255,7 @@ class Restoring:
             prefix=prefix,
             is_vacant=bool(directory) and count_checkpoints(directory) == 0,
             is_own=self._session.book.is_own(directory),
+            restored_elsewhere=frozenset(elsewhere) if directory else frozenset(),
         )
 
 

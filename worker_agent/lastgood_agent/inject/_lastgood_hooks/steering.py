@@ -6,7 +6,7 @@ pretrained weights, or its own earlier save, gets what it asked for.
 
 import re
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import FrozenSet, Optional, Sequence
 
 from .orders import Plan, PlannedSeries
 
@@ -19,6 +19,7 @@ class Ask:
     directory: real path; "" where the script never named one.
     prefix: "" for nothing: restore(None), or a directory in which TensorFlow finds no checkpoint.
     is_vacant: no checkpoint lies in `directory`. is_own: this process, and no other, writes there.
+    restored_elsewhere: planned prefixes that this process has restored, and that it was never given for `directory`.
     """
 
     signature: str
@@ -27,10 +28,16 @@ class Ask:
     prefix: str = ""
     is_vacant: bool = False
     is_own: bool = False
+    restored_elsewhere: FrozenSet[str] = frozenset()
 
 
 def select_series(plan: Optional[Plan], ask: Ask) -> Optional[PlannedSeries]:
-    """The planned series that the script means; None: it means something else, or the plan is fresh."""
+    """The planned series that the script means; None: it means something else, or the plan is fresh.
+
+    An empty directory stands for the planned one, as a temporary directory of a worker that is not the chief, only
+    until that has been restored by its own name: whoever restores weights of somebody else first, and then asks for
+    its own checkpoints, has none yet.
+    """
     if plan is None or not plan.restores:
         return None
     there = [series for series in plan.series if ask.directory and ask.directory in series.directories]
@@ -42,7 +49,7 @@ def select_series(plan: Optional[Plan], ask: Ask) -> Optional[PlannedSeries]:
     names_nothing = not ask.directory or (not ask.prefix and bool(ask.signature) and ask.is_vacant)
     is_scratch = ask.is_vacant and (ask.is_own or _lies_below(ask.directory, plan))
     if names_nothing or is_scratch:
-        return _the_one(known, ask)
+        return _the_one([series for series in known if series.prefix not in ask.restored_elsewhere], ask)
     return None
 
 
