@@ -63,8 +63,14 @@ _FROM_OUTSIDE = frozenset(
         "ConnectionError", "ConnectionResetError", "ConnectionRefusedError", "ConnectionAbortedError",
         "UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError", "ResourceExhaustedError",
         "UnknownError", "InternalError", "DataLossError", "NotFoundError", "PermissionDeniedError",
+        "gaierror", "herror", "timeout", "IncompleteRead", "RemoteDisconnected", "BadStatusLine",
     }
 )  # fmt: skip
+#: The same by what libraries for networks, storage and services call theirs: nobody can list them all.
+_FROM_OUTSIDE_NAME = re.compile(
+    r"Connect(?:ion|Timeout|Error)|Time(?:d)?out|Unavailable|Unreachable|Network|Socket|SSL|HTTP|URL|DNS|Protocol"
+    r"|Transport|Retr(?:y|ies)|TooManyRequests|Response|Server|ClientError|RpcError|Credentials|Refresh"
+)
 
 
 class Sort(Enum):
@@ -147,7 +153,8 @@ def who_raised(attempt: Attempt) -> WorkerId | None:
 
 def is_own_fault(error: ScriptError) -> bool:
     """Whether an exception comes from the script itself, and not from a peer, a disk or a network."""
-    return _short(error) not in _FROM_OUTSIDE and not _tells_of_peer(error)
+    name = _short(error)
+    return name not in _FROM_OUTSIDE and not _FROM_OUTSIDE_NAME.search(name) and not _tells_of_peer(error)
 
 
 # ------------------------------------------------------------------------------------------------------------- by kind

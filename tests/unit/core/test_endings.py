@@ -123,6 +123,21 @@ def test_only_what_would_happen_again_is_the_scripts_own_fault(error: ScriptErro
     assert is_own_fault(error) is is_own
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "socket.gaierror", "urllib.error.URLError", "urllib.error.HTTPError", "http.client.RemoteDisconnected",
+        "ssl.SSLEOFError", "urllib3.exceptions.MaxRetryError", "requests.exceptions.ReadTimeout",
+        "botocore.exceptions.EndpointConnectionError", "botocore.exceptions.ClientError",
+        "google.api_core.exceptions.ServiceUnavailable", "google.auth.exceptions.TransportError",
+        "aiohttp.client_exceptions.ServerDisconnectedError", "subprocess.TimeoutExpired",
+        "grpc._channel._InactiveRpcError",
+    ],
+)  # fmt: skip
+def test_a_name_service_or_a_store_that_is_down_for_a_minute_is_not_the_scripts_own_fault(raised: str) -> None:
+    assert is_own_fault(ScriptError(raised, "down", "/job/data.py:3 in read")) is False
+
+
 def test_an_error_of_that_name_that_is_not_tensorflows_says_nothing_of_a_peer() -> None:
     """A script's own gRPC client raises UnavailableError, too."""
     own = ScriptError("tf_data_client.UnavailableError", "the feature store is down", "", ("UnavailableError: down",))
