@@ -135,6 +135,7 @@ class Attempts:
             "version": 1,
             "run_id": settings.run_id,
             "worker": settings.gang.worker,
+            "workers": len(settings.gang.members),
             "attempt": attempt,
             "socket": self._record.hooks_socket,
             "outbox": settings.outbox,

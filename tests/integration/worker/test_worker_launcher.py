@@ -359,6 +359,7 @@ os.rename(sys.argv[1] + ".tmp", sys.argv[1])
         "version": 1,
         "run_id": "run-1",
         "worker": "worker/0",
+        "workers": 1,
         "attempt": 5,
         "outbox": str(bench.worker / "outbox"),
         "progress": str(bench.worker / "progress-5"),

@@ -12,7 +12,7 @@ import pytest
 from _lastgood_hooks.exporting import Exporting, identity
 from _lastgood_hooks.keras import kind_of_file
 from _lastgood_hooks.series import SeriesBook, count_checkpoints
-from _lastgood_hooks.session import Session
+from _lastgood_hooks.session import STARTER, Session
 from _lastgood_hooks.settings import Settings
 from _lastgood_hooks.steering import Ask, select_series
 from _lastgood_hooks.strategies import refused_name
@@ -26,16 +26,17 @@ Told = list[dict[str, Any]]
 
 
 @pytest.fixture
-def make_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], tuple[Session, Told]]:
+def make_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Session, Told]]:
     """A session of a process with this TF_CONFIG, and what it tells."""
 
-    def make(tf_config: str | None) -> tuple[Session, Told]:
+    def make(tf_config: str | None, workers: int = 0) -> tuple[Session, Told]:
         if tf_config is None:
             monkeypatch.delenv("TF_CONFIG", raising=False)
         else:
             monkeypatch.setenv("TF_CONFIG", tf_config)
         (tmp_path / "outbox").mkdir(exist_ok=True)
-        settings = Settings("r", "worker/0", 1, str(tmp_path / "s"), str(tmp_path / "outbox"), str(tmp_path / "p"))
+        paths = (str(tmp_path / "s"), str(tmp_path / "outbox"), str(tmp_path / "p"))
+        settings = Settings("r", "worker/0", 1, *paths, workers=workers)
         session, told = Session(settings), []  # type: ignore[var-annotated]
         monkeypatch.setattr(session.outbox, "write", lambda type_, **fields: told.append({"type": type_, **fields}))
         return session, told
@@ -66,6 +67,33 @@ def test_a_process_that_only_saves_is_the_gangs_where_the_gang_has_one_worker(
     by_asking = make_session(tf_config)[0].claim()
 
     assert (by_saving.gang_size, found, by_asking) == (size, claims_by_saving, may_claim)
+
+
+@pytest.mark.parametrize(
+    ("tf_config", "starter", "may_ask"),
+    [
+        (GANG, None, True),
+        (GANG, "1", False),
+        (None, None, False),
+        (GANG.replace('"index": 0', '"index": 1'), None, False),
+    ],
+)
+def test_a_process_that_the_trainer_starts_is_the_gangs_only_by_its_strategy_however_early_it_asks(
+    make_session: Callable[..., tuple[Session, Told]],
+    monkeypatch: pytest.MonkeyPatch,
+    tf_config: str | None,
+    starter: str | None,
+    may_ask: bool,
+) -> None:
+    # given a gang of two by the launcher's word, and a process with this TF_CONFIG and starter
+    claim = make_session(tf_config)[0].settings.claim
+    monkeypatch.setenv(STARTER, f"{claim}:{starter}" if starter else "/of/another/attempt/claim-1:1")
+
+    session = make_session(tf_config, workers=2)[0]
+
+    assert (session.claim(), session.claim_alone()) == (may_ask, may_ask)
+    assert session.claim(has_strategy=True)
+    assert os.environ[STARTER] == f"{claim}:{starter or os.getpid()}"
 
 
 def test_a_notice_is_told_once_for_each_kind_and_path(make_session: Callable[..., tuple[Session, Told]]) -> None:

@@ -1,7 +1,9 @@
 """One attempt as this process sees it: who it is, whether it steers, and the parts that the hooks share.
 
-Decides that exactly one process of an attempt is the gang's: the one that creates the claim. Every other Python that
-the script starts, by fork or by exec, has the hooks and does nothing with them. Refuses to steer once steering has
+Decides that exactly one process of an attempt is the gang's: the one that creates the claim. In a gang of several, one
+that the script has started, such as an evaluator, may do so only by making the strategy: it asks for checkpoints, too,
+and often first. Every other Python that the script starts, by fork or by exec, has the hooks and does nothing with
+them. Refuses to steer once steering has
 failed: what one worker can't do, none may do.
 """
 
@@ -22,6 +24,10 @@ from .settings import Settings
 MAX_NOTICES = 200
 
 
+#: Tells a process that one with TensorFlow has started in which attempt that was, and by whom: CLAIM:PID.
+STARTER = "LASTGOOD_HOOKS_STARTER"
+
+
 class NoPlanError(Exception):
     """No plan came in time."""
 
@@ -32,7 +38,7 @@ class Session:
     is_claimed: this is the gang's process. is_lost: steering has failed here, nothing is steered any more.
     restored: how many restores were steered, restored_step: the plan's step of the last one. has_called: a tf.function
     call has returned since. has_asked: what to restore; has_saved: by what is steered. replicas, is_chief: set when the
-    strategy is made. gang_size: workers in TF_CONFIG, 1 where there is none.
+    strategy is made. gang_size: by the launcher's word, or else workers in TF_CONFIG, 1 where there is none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,15 +59,20 @@ class Session:
         self.has_strategy = False
         self.last_asked_directory = ""
         config = _tf_config()
-        self.gang_size = _gang_size(config)
+        self.gang_size = settings.workers or _gang_size(config)
+        is_trainer = not _is_started_by_another(settings.claim) and _task(config) == settings.worker
+        self._may_ask = is_trainer or self.gang_size == 1
         self._is_refused = _task_type(config) == "evaluator"
         self._noticed: Set[str] = set()
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
 
-    def claim(self) -> bool:
-        """True when this is the gang's process; the first one to ask is."""
-        if self.is_claimed or self._is_refused:
+    def claim(self, has_strategy: bool = False) -> bool:
+        """True when this is the gang's process; the first one to ask is, if it may be.
+
+        has_strategy: it makes the gang's strategy, so it is, whoever has started it.
+        """
+        if self.is_claimed or self._is_refused or not (self._may_ask or has_strategy):
             return self.is_claimed
         with self._lock:
             if not self.is_claimed and not self._is_refused:
@@ -191,6 +202,21 @@ def _gang_size(config: Mapping[str, Any]) -> int:
 def _task_type(config: Mapping[str, Any]) -> str:
     task = config.get("task")
     return str(task.get("type", "")) if isinstance(task, dict) else ""
+
+
+def _task(config: Mapping[str, Any]) -> str:
+    task = config.get("task")
+    return "{}/{}".format(_task_type(config), task.get("index")) if isinstance(task, dict) else ""
+
+
+def _is_started_by_another(claim: str) -> bool:
+    """Whether an ancestor in this attempt has TensorFlow: then that one trains. If not, our own children are marked."""
+    ours = "{}:{}".format(claim, os.getpid())
+    known = os.environ.get(STARTER, "")
+    if known.rpartition(":")[0] == claim:
+        return known != ours
+    os.environ[STARTER] = ours
+    return False
 
 
 def _create_claim(path: str) -> bool:

@@ -13,7 +13,8 @@ VERSION = 1
 class Settings:
     """The launcher's word about this process. Every time is in seconds.
 
-    worker: task_type/task_id. socket: path of the agent's socket. outbox: directory for facts.
+    worker: task_type/task_id. workers: how many the gang has, 0: TF_CONFIG tells.
+    socket: path of the agent's socket. outbox: directory for facts.
     progress: the file that is mapped, 32 bytes. steering: False observes only.
     plan_s: the longest wait for a plan; gate_s: the longest wait at the gate.
     body_s: the longest that any other work of a hook may hold up the script; a hook that takes longer is switched off.
@@ -25,6 +26,7 @@ class Settings:
     socket: str
     outbox: str
     progress: str
+    workers: int = 0
     steering: bool = True
     plan_s: float = 120.0
     gate_s: float = 90.0
@@ -59,6 +61,7 @@ def _settings(document: Mapping[str, Any]) -> Settings:
             socket=str(document["socket"]),
             outbox=str(document["outbox"]),
             progress=str(document["progress"]),
+            workers=int(document.get("workers", 0)),
             steering=bool(document.get("steering", True)),
             plan_s=float(document.get("plan_s", Settings.plan_s)),
             gate_s=float(document.get("gate_s", Settings.gate_s)),

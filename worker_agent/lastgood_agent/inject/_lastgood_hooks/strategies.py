@@ -30,7 +30,7 @@ class Strategies:
     def tell_gang(self, extended: Any) -> None:
         """Claims the attempt for this process, and records what strategy it made."""
         session = self._session
-        if not session.claim():
+        if not session.claim(has_strategy=True):
             return
         session.has_strategy = True
         session.is_chief = bool(extended._is_chief)
