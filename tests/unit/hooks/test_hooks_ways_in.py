@@ -15,7 +15,7 @@ from _lastgood_hooks.series import SeriesBook, count_checkpoints
 from _lastgood_hooks.session import STARTER, Session
 from _lastgood_hooks.settings import Settings
 from _lastgood_hooks.steering import Ask, select_series
-from _lastgood_hooks.strategies import refused_name
+from _lastgood_hooks.strategies import Strategies, refused_name
 from _lastgood_hooks.v1_saver import names_of, step_of
 from _lastgood_hooks.variables import copy_of
 
@@ -232,3 +232,37 @@ def test_of_what_is_saved_in_the_background_the_copy_counts() -> None:
     assert copy_of(live, {live: copy}) is copy
     assert copy_of(other, {live: copy}) is other
     assert copy_of(live, None) is live
+
+
+class TPUStrategyV2:
+    """By its name what TensorFlow has."""
+
+
+class ParameterServerStrategyV2:
+    """Likewise."""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told_when_made", "told_when_it_raises"),
+    [
+        (TPUStrategyV2(), ["TPUStrategy"], []),
+        (ParameterServerStrategyV2(), ["ParameterServerStrategy"], ["ParameterServerStrategy"]),
+    ],
+)
+def test_a_script_that_tries_a_tpu_first_and_finds_none_is_not_refused(
+    make_session: Callable[..., tuple[Session, Told]],
+    strategy: object,
+    told_when_made: list[str],
+    told_when_it_raises: list[str],
+) -> None:
+    made, raised = make_session(None), make_session(None)
+
+    def fail(*_: object) -> None:
+        raise ValueError("Please provide a TPU Name to connect to.")
+
+    Strategies(made[0]).refused(lambda *_: None, strategy)
+    with pytest.raises(ValueError, match="TPU Name"):
+        Strategies(raised[0]).refused(fail, strategy)
+
+    told = [[one["path"] for one in each[1]] for each in (made, raised)]
+    assert told == [told_when_made, told_when_it_raises]

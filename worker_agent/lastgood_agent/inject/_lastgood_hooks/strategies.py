@@ -11,7 +11,8 @@ from .session import Session
 
 #: Strategies of one machine, by the beginning of their class names: V1 ones are called so and end in V1.
 _ALONE = ("MirroredStrategy", "OneDeviceStrategy", "CentralStorageStrategy")
-_REFUSED = ("ParameterServerStrategy", "TPUStrategy")
+PARAMETER_SERVER, TPU = "ParameterServerStrategy", "TPUStrategy"
+_REFUSED = (PARAMETER_SERVER, TPU)
 
 
 class Strategies:
@@ -54,11 +55,22 @@ class Strategies:
         session.outbox.write("strategy_made", strategy=name, replicas=session.replicas)
 
     def refused(self, original: Callable[..., Any], strategy: Any, *args: Any, **kwargs: Any) -> None:
-        """The constructors of what lastgood does not steer. They may wait for others, so it is told before."""
+        """The constructors of what lastgood does not steer.
+
+        ParameterServer's may wait for others, so it is told before. TPU's raises where there is no TPU, and many a
+        script then goes on with another strategy.
+        """
         name = refused_name(type(strategy).__name__)
+        if name == TPU:
+            original(strategy, *args, **kwargs)
+            self._tell_refused(name)
+        else:
+            self._tell_refused(name)
+            original(strategy, *args, **kwargs)
+
+    def _tell_refused(self, name: Optional[str]) -> None:
         if name is not None and not is_inside_hook():
             self._session.guard.run("refusal", lambda: self._session.notice("unsupported", name))
-        original(strategy, *args, **kwargs)
 
 
 def refused_name(class_name: str) -> Optional[str]:
