@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 #: `progress-N`: completed calls, last completed step (-1: unknown), calls entered, 0.
 _PROGRESS = struct.Struct("<QqQQ")
-_NUMBER_IN_NAME = re.compile(r"(?:^|[-_.])\d{1,18}(?:[-_.]|$)")
+_NUMBER_IN_NAME = re.compile(r"(?:^|(?<=[-_.]))\d{1,18}(?=[-_.]|$)")
 _MEDIA = {"disk": pb.MEDIUM_DISK, "cache": pb.MEDIUM_CACHE}
 
 
@@ -164,9 +164,8 @@ def list_directory(directory: str, wanted: str = "") -> Listing:
         checkpoint = _find(names[os.path.basename(wanted)].prefix)
         if not checkpoint.faults:
             return Listing([checkpoint])
-    listed = [each for name, each in names.items() if name in stated or is_one_to_go_on_from(each)]
     found = []
-    for each in listed:
+    for each in _ones_to_go_on_from(names, stated):
         checkpoint = _find(each.prefix)
         found.append(checkpoint)
         if not checkpoint.faults:
@@ -174,13 +173,24 @@ def list_directory(directory: str, wanted: str = "") -> Listing:
     return Listing(found, 0 if found else _count_entries(directory))
 
 
-def is_one_to_go_on_from(listed: Listed) -> bool:
-    """Whether a name is that of one checkpoint after others, and not of one that is kept for its own sake (`best`).
+def _ones_to_go_on_from(names: Mapping[str, Listed], stated: set[str]) -> list[Listed]:
+    """Those whose name is that of one checkpoint after others, and not of one that is kept for its own sake (`best`).
 
-    A CheckpointManager's ends with its number; Keras' ModelCheckpoint formats the epoch into a name of the user's own,
-    such as `cp-0005.ckpt` or `weights.05-0.87`.
+    A CheckpointManager's ends with its number, and the state file names the newest one. Keras' ModelCheckpoint formats
+    the epoch into a name of the user's own, such as `cp-0005.ckpt` or `weights.05-0.87`: these count beside others of
+    their kind, or alone. A `best-0.87` beside `ckpt-12` is no step of that way.
     """
-    return listed.save_number is not None or bool(_NUMBER_IN_NAME.search(os.path.basename(listed.prefix)))
+    sure = {name for name, each in names.items() if name in stated or each.save_number is not None}
+    kinds = {_kind(name) for name in sure}
+    return [
+        each
+        for name, each in names.items()
+        if name in sure or (_NUMBER_IN_NAME.search(name) and (not kinds or _kind(name) in kinds))
+    ]
+
+
+def _kind(name: str) -> str:
+    return _NUMBER_IN_NAME.sub("#", name)
 
 
 def _names_in_state_file(directory: str) -> set[str]:

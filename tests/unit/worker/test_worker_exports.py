@@ -122,6 +122,25 @@ def test_names_that_a_user_formats_numbers_into_are_found_and_one_that_is_kept_f
     assert names(tmp_path) == (["cp-0005.ckpt"], 0)
 
 
+def test_the_best_one_with_its_score_in_its_name_is_not_the_newest_of_those_beside_it(
+    tmp_path: Path, a_checkpoint: Path
+) -> None:
+    for each in ("managed", "keras"):
+        (tmp_path / each).mkdir()
+    # given checkpoints of a manager and, written last, the best one; and those of Keras with epoch and score
+    copy(a_checkpoint, tmp_path / "managed" / "ckpt-12")
+    copy(a_checkpoint, tmp_path / "managed" / "best-0.87")
+    copy(a_checkpoint, tmp_path / "keras" / "weights.04-0.91")
+    copy(a_checkpoint, tmp_path / "keras" / "weights.05-0.87")
+    copy(a_checkpoint, tmp_path / "keras" / "best.1")
+    (tmp_path / "keras" / "checkpoint").write_text('model_checkpoint_path: "weights.05-0.87"\n')
+    (tmp_path / "keras" / "weights.05-0.87.index").write_bytes(b"torn")
+
+    found = [names(tmp_path / each)[0] for each in ("managed", "keras")]
+
+    assert found == [["ckpt-12"], ["weights.05-0.87", "weights.04-0.91"]]
+
+
 def test_a_name_without_a_number_is_found_where_the_state_file_says_so(tmp_path: Path, a_checkpoint: Path) -> None:
     copy(a_checkpoint, tmp_path / "weights")
     before = names(tmp_path)
