@@ -122,6 +122,10 @@ def _lost_peer(run: Run, attempt: Attempt, lost: list[End], now_s: float) -> Ite
         detail = f"its launcher was told to end by {signal}, and {first.worker} lost it"
         yield Failure(leaving[0], Cause(Reason.PREEMPTED, detail), first.at_s)
         return
+    finished = [worker for worker in others if _has_finished(attempt.trainers, worker)]
+    if finished:
+        yield Failure(finished[0], Cause(Reason.PEER_LOST, _ended_early(attempt, finished, first)), first.at_s)
+        return
     unheard = [worker for worker in others if not _has_ended(attempt.trainers, worker)]
     due_s = first.at_s + PEER_GRACE_S
     if unheard and now_s < due_s:
@@ -140,6 +144,20 @@ def _unexplained(run: Run, first: End, others: list[WorkerId]) -> Failure:
         return Failure(None, Cause(Reason.PEER_LOST, f"{detail}; nobody can say which peer went, or why"), first.at_s)
     where = "nothing is heard of its agent" if suspects[0] in away else "its own trainer has not said why"
     return Failure(suspects[0], Cause(Reason.PEER_LOST, f"{detail}; {where}"), first.at_s)
+
+
+def _ended_early(attempt: Attempt, finished: list[WorkerId], first: End) -> str:
+    step = attempt.trainers[finished[0]].reached_step
+    at = f" at step {step}" if step is not None else ""
+    return (
+        f"{named(finished)} had ended with status 0{at} while others trained on: {first.worker}: "
+        f"{first.ending.cause.detail}. All workers of a gang have to make the same number of steps"
+    )
+
+
+def _has_finished(trainers: Mapping[WorkerId, Trainer], worker: WorkerId) -> bool:
+    trainer = trainers.get(worker)
+    return trainer is not None and trainer.has_succeeded
 
 
 def _has_ended(trainers: Mapping[WorkerId, Trainer], worker: WorkerId) -> bool:

@@ -119,6 +119,20 @@ def test_a_lost_peer_that_the_last_words_name_is_named() -> None:
     assert failed(scene) == (OTHER, Reason.PEER_LOST)
 
 
+def test_a_worker_that_had_finished_before_the_others_is_named_with_what_to_do() -> None:
+    """Input that is shared out unevenly: one worker's ends first, and the others wait for it in a collective."""
+    scene = training(3)
+
+    scene.exit(OTHER, 0, reached_step=7)
+    scene.wait(10.0)
+    before = failed(scene)
+    scene.exit(CHIEF, 1, error=UNAVAILABLE)
+
+    assert (before, failed(scene)) == (None, (OTHER, Reason.PEER_LOST))
+    assert detail(scene).startswith(f"{OTHER} had ended with status 0 at step 7 while others trained on: {CHIEF}: ")
+    assert detail(scene).endswith("All workers of a gang have to make the same number of steps")
+
+
 def test_a_gang_that_all_lost_each_other_names_nobody_and_waits_for_nobody() -> None:
     scene = training()
 
