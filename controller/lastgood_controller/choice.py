@@ -328,6 +328,8 @@ def _is_not_disproven(checkpoint: Checkpoint) -> bool:
     if verdict.standing is Standing.GOOD:
         return True
     reasons = {cause.reason for cause in verdict.causes}
+    if reasons == {Reason.VANISHED}:  # and found whole in another place: somebody has moved the directory
+        return not checkpoint.failed and len(_digests(checkpoint)) == 1
     return verdict.standing is Standing.BAD and reasons <= _UNPROVEN and not checkpoint.failed
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lastgood.manifest import Manifest
 from lastgood.reasons import Reason
 from lastgood_controller import plan
 from lastgood_controller.desired import TrainerAction, desired_state
@@ -184,6 +185,30 @@ def test_the_only_save_of_a_run_that_a_killed_worker_could_not_report_is_adopted
 
     assert scene.told(save) == "Bad Incomplete"
     assert planned(scene) == ("adopt", ["/d/ckpt-1"])
+
+
+@pytest.mark.parametrize(
+    ("of_other", "outcome"),
+    [(manifest({"a": 1, "b": 2}), "adopt /moved/ckpt-1"), (manifest({"a": 7, "b": 7}), Reason.NO_GOOD_CHECKPOINT)],
+)
+def test_a_checkpoint_whose_directory_was_moved_is_adopted_where_it_lies_now_if_the_workers_had_agreed(
+    of_other: Manifest, outcome: str | Reason
+) -> None:
+    # given a checkpoint that was gone from its place before its verdict could be reached
+    scene = Scene()
+    scene.train_afresh()
+    save = scene.save(1, workers=[CHIEF])
+    scene.remove("/d/ckpt-1")
+    scene.save(1, workers=[OTHER], content=of_other)
+    scene.fail(step=10)
+    scene.start()
+
+    # when the script asks in the place that it was moved to
+    scene.list_directory(replace(found(1), prefix="/moved/ckpt-1"), directory="/moved")
+
+    failed = failure(scene, 2)[1]
+    assert scene.told(save) == "Bad Vanished"
+    assert (failed or f"{planned(scene)[0]} {planned(scene)[1][0]}") == outcome
 
 
 def test_a_save_that_diverged_is_not_adopted_either() -> None:
