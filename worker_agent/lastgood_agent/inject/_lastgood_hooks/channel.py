@@ -40,6 +40,11 @@ class Channel:
         """The newest state; None before the first one. Costs nothing."""
         return self._state
 
+    @property
+    def is_connected(self) -> bool:
+        """True while there is an agent to hear from."""
+        return self._connection is not None
+
     def wait_for(self, is_enough: Callable[[Optional[State]], bool], timeout_s: float) -> Optional[State]:
         """Waits until a state is enough, or the time is over; returns the newest state either way."""
         deadline = time.monotonic() + timeout_s

@@ -11,6 +11,7 @@ from .calls import Calls, make_call
 from .exporting import Exporting
 from .guard import is_inside_hook
 from .keras import Keras
+from .pins import Pins
 from .receipts import Receipts
 from .restoring import Restoring
 from .rotation import Rotation
@@ -28,9 +29,10 @@ class Hooks:
         self.session = Session(settings)
         self.receipts = Receipts(self.session, self.receipt_lost)
         self.calls = Calls(self.session, self.receipts.after_told)
-        self.saving = Saving(self.session, is_eager)
-        self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle)
-        self.rotation = Rotation(self.session)
+        self.pins = Pins(self.session)
+        self.saving = Saving(self.session, self.pins, is_eager)
+        self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle, self.pins.keep_planned)
+        self.rotation = Rotation(self.session, self.pins)
         self.strategies = Strategies(self.session)
         self.exporting = Exporting(self.session)
         self.keras = Keras(self.session, self.exporting)

@@ -6,12 +6,17 @@ Decides what a line means. Refuses half a plan: what cannot be read whole is a V
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Tuple
 
+from .keeping import NO_WORD, Word, read_word
+
 RESTORE, ADOPT, FRESH = "restore", "adopt", "fresh"
 
 
 @dataclass(frozen=True)
 class PlannedSeries:
-    """What one series starts from. signature "": any series that asks in one of its directories."""
+    """What one series starts from. signature "": any series that asks in one of its directories.
+
+    pin: the name under which it is pinned, or would be. is_put_back: rotation had removed it, and a pin gave it back.
+    """
 
     signature: str
     ordinal: int
@@ -20,6 +25,8 @@ class PlannedSeries:
     digest: str
     step: Optional[int]
     manifest: str
+    pin: str = ""
+    is_put_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class State:
     gate_open: bool = False
     plan: Optional[Plan] = None
     nothing_known: bool = False
+    pins: Word = NO_WORD
 
 
 def read_state(message: Mapping[str, Any], attempt: int) -> Optional[State]:
@@ -57,6 +65,7 @@ def read_state(message: Mapping[str, Any], attempt: int) -> Optional[State]:
         gate_open=bool(message.get("gate_open", False)),
         plan=None if plan is None else _plan(plan),
         nothing_known=bool(message.get("nothing_known", False)),
+        pins=read_word(message.get("pins")),
     )
 
 
@@ -81,4 +90,6 @@ def _series(document: Mapping[str, Any]) -> PlannedSeries:
         digest=str(document["digest"]),
         step=None if step is None else int(step),
         manifest=str(document["manifest"]),
+        pin=str(document.get("pin") or ""),
+        is_put_back=bool(document.get("put_back", False)),
     )

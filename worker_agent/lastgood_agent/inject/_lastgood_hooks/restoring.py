@@ -31,12 +31,18 @@ class Restoring:
     """
 
     def __init__(
-        self, session: Session, receipts: Receipts, is_eager: Callable[[], bool], on_restored: Callable[[], None]
+        self,
+        session: Session,
+        receipts: Receipts,
+        is_eager: Callable[[], bool],
+        on_restored: Callable[[], None],
+        pin: Callable[[PlannedSeries], None],
     ) -> None:
         self._session = session
         self._receipts = receipts
         self._is_eager = is_eager
         self._on_restored = on_restored
+        self._pin = pin
         #: The directory of the manager that was made for the checkpoint of a saver.
         self._managed: MutableMapping[Any, str] = weakref.WeakKeyDictionary()
         #: Planned prefixes that were restored here, and for which directories each was given as the newest.
@@ -76,6 +82,7 @@ class Restoring:
         self._session.restored += 1
         self._session.restored_step = planned.step
         self._on_restored()
+        run("pin", lambda: self._pin(planned))
         outcome = run("receipt", lambda: self._receipts.tell(planned, save_path, status, seconds))
         if outcome.error:
             self._session.lose_steering("receipt", outcome.error)

@@ -13,6 +13,8 @@ import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .guard import describe, here, is_inside_hook
+from .pins import Pins
+from .rotation import forget_manifest
 from .series import SAVE_COUNTER, Series, absolute, directory_of, signature_of
 from .session import Session
 from .variables import (
@@ -36,8 +38,9 @@ class Saving:
     graph mode, where nothing is steered.
     """
 
-    def __init__(self, session: Session, is_eager: Callable[[], bool]) -> None:
+    def __init__(self, session: Session, pins: Pins, is_eager: Callable[[], bool]) -> None:
         self._session = session
+        self._pins = pins
         self._is_eager = is_eager
         self._thread = threading.local()
         self._kinds: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]] = weakref.WeakKeyDictionary()
@@ -81,6 +84,7 @@ class Saving:
 
     def begin(self, saver: Any, file_prefix: Any) -> Tuple[Series, int]:
         """Numbers a save before it is known whether it succeeds, so that workers agree on the numbers."""
+        self._session.guard.run("pin", lambda: self._pins.make_room(text_of(file_prefix) or ""))
         view = saver._graph_view
         names = [name for name, _ in children_of(view, view.root)]
         return self._session.book.begin_save(signature_of(names), directory_of(text_of(file_prefix) or ""))
@@ -93,6 +97,8 @@ class Saving:
         session = self._session
         session.book.add_saved(prefix)
         session.has_saved = True
+        forget_manifest(prefix)
+        held = session.guard.run("pin", lambda: self._pins.keep(series, ordinal, prefix)).value
         step, save_counter = read_counters(saver._graph_view, getattr(saver, "_object_map", None))
         if step is None:  # an average of the weights, an export: the step of the training that it belongs to
             step = session.progress.read()
@@ -109,6 +115,7 @@ class Saving:
             unsaved=[],
             seconds=seconds,
             observed=not is_eager,
+            held=held or [],
         )
         if not session.progress.knows_step_variable:  # it may have been born since its saver was made
             watch_step(session, saver._graph_view)

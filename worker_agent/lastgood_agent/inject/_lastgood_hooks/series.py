@@ -13,6 +13,9 @@ from typing import Dict, Iterable, List, Optional, Set, Tuple
 #: Created by tf.train.Checkpoint at the first save or restore, so it says nothing about what is saved.
 SAVE_COUNTER = "save_counter"
 
+#: Where checkpoints are that rotation would remove, below the directory of their series: PINS/NAME/ckpt-7.
+PINS = os.path.join(".lastgood", "pins")
+
 
 @dataclass(frozen=True)
 class Series:
@@ -33,9 +36,16 @@ def signature_of(child_names: Iterable[str]) -> str:
 
 
 def directory_of(prefix: str) -> str:
-    """The real path of the directory that a prefix lies in; a remote one as it is."""
+    """The real path of the directory that a prefix belongs to; a remote one as it is.
+
+    That of a pin belongs to the directory whose checkpoint it holds.
+    """
     directory = os.path.dirname(prefix)
-    return directory if "://" in prefix else os.path.realpath(directory or os.curdir)
+    if "://" in prefix:
+        return directory
+    real = os.path.realpath(directory or os.curdir)
+    home, pins, name = real.rpartition(os.sep + PINS + os.sep)
+    return home if pins and os.sep not in name else real
 
 
 def real_directory(path: str) -> str:

@@ -10,11 +10,13 @@ failed: what one worker can't do, none may do.
 import json
 import os
 import threading
+from dataclasses import replace
 from typing import Any, Mapping, Optional, Set
 
 from .channel import Channel
 from .facts import Outbox
 from .guard import Guard
+from .keeping import Word
 from .orders import Plan, State
 from .progress import Progress
 from .series import Series, SeriesBook
@@ -106,6 +108,12 @@ class Session:
     def state(self) -> State:
         """The newest state; before the first one: nothing is known."""
         return self.channel.state or State()
+
+    @property
+    def pin_word(self) -> Word:
+        """The agent's last word about what was saved; where there is no agent now, nobody judges."""
+        word = self.state.pins
+        return word if self.channel.is_connected else replace(word, is_live=False)
 
     @property
     def is_steering(self) -> bool:
