@@ -46,6 +46,9 @@ BUILT_IN: Dict[str, BuiltIn] = {
     "latest": BuiltIn(
         "lastgood.commands.latest:LATEST", "say which checkpoint TensorFlow would restore, and which it should"
     ),
+    "pins": BuiltIn(
+        "lastgood.commands.pins:PINS", "list the checkpoints that lastgood keeps from rotation, or remove them"
+    ),
     "show": BuiltIn("lastgood.commands.show:SHOW", "print what a checkpoint holds, as a tree or as JSON"),
     "verify": BuiltIn("lastgood.commands.verify:VERIFY", "read checkpoints' bytes and say whether they are whole"),
 }

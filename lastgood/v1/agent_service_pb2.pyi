@@ -108,7 +108,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, desired: _Optional[_Union[DesiredState, _Mapping]] = ...) -> None: ...
 
 class DesiredState(_message.Message):
-    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "end_announced", "nothing_known")
+    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "pins", "end_announced", "nothing_known")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class DesiredState(_message.Message):
     STEERING_FIELD_NUMBER: _ClassVar[int]
     VERIFY_TASKS_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    PINS_FIELD_NUMBER: _ClassVar[int]
     END_ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
     NOTHING_KNOWN_FIELD_NUMBER: _ClassVar[int]
     attempt: int
@@ -131,9 +132,30 @@ class DesiredState(_message.Message):
     steering: bool
     verify_tasks: _containers.RepeatedCompositeFieldContainer[VerifyTask]
     end: RunEnd
+    pins: Pins
     end_announced: bool
     nothing_known: bool
-    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., end_announced: _Optional[bool] = ..., nothing_known: _Optional[bool] = ...) -> None: ...
+    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., pins: _Optional[_Union[Pins, _Mapping]] = ..., end_announced: _Optional[bool] = ..., nothing_known: _Optional[bool] = ...) -> None: ...
+
+class Pins(_message.Message):
+    __slots__ = ("good", "undecided", "through")
+    GOOD_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_FIELD_NUMBER: _ClassVar[int]
+    good: _containers.RepeatedCompositeFieldContainer[PinnedSave]
+    undecided: _containers.RepeatedCompositeFieldContainer[_common_pb2.Save]
+    through: _containers.RepeatedCompositeFieldContainer[_common_pb2.Save]
+    def __init__(self, good: _Optional[_Iterable[_Union[PinnedSave, _Mapping]]] = ..., undecided: _Optional[_Iterable[_Union[_common_pb2.Save, _Mapping]]] = ..., through: _Optional[_Iterable[_Union[_common_pb2.Save, _Mapping]]] = ...) -> None: ...
+
+class PinnedSave(_message.Message):
+    __slots__ = ("save", "prefix", "manifest_digest")
+    SAVE_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    save: _common_pb2.Save
+    prefix: str
+    manifest_digest: str
+    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ...) -> None: ...
 
 class RunEnd(_message.Message):
     __slots__ = ("reason", "exit_status")
@@ -144,14 +166,16 @@ class RunEnd(_message.Message):
     def __init__(self, reason: _Optional[_Union[_common_pb2.ReasonDetail, _Mapping]] = ..., exit_status: _Optional[int] = ...) -> None: ...
 
 class VerifyTask(_message.Message):
-    __slots__ = ("task_id", "prefix", "manifest_digest")
+    __slots__ = ("task_id", "prefix", "manifest_digest", "save")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SAVE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     prefix: str
     manifest_digest: str
-    def __init__(self, task_id: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ...) -> None: ...
+    save: _common_pb2.Save
+    def __init__(self, task_id: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ...) -> None: ...
 
 class TrainerState(_message.Message):
     __slots__ = ("phase", "attempt", "pid", "exit_code", "signal", "last_lines", "was_stopped", "reached_step", "completed_calls", "error", "oom_kills", "kernel_word", "asked_signal")
@@ -326,7 +350,7 @@ class Noticed(_message.Message):
     def __init__(self, kind: _Optional[_Union[NoticeKind, str]] = ..., path: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class SaveReported(_message.Message):
-    __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables", "observed")
+    __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables", "held", "observed")
     SAVE_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -335,6 +359,7 @@ class SaveReported(_message.Message):
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     SAVE_DURATION_FIELD_NUMBER: _ClassVar[int]
     UNSAVED_VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     save: _common_pb2.Save
     prefix: str
@@ -344,8 +369,9 @@ class SaveReported(_message.Message):
     durable: bool
     save_duration: _duration_pb2.Duration
     unsaved_variables: _containers.RepeatedScalarFieldContainer[str]
+    held: _containers.RepeatedCompositeFieldContainer[_common_pb2.Save]
     observed: bool
-    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save_counter: _Optional[int] = ..., durable: _Optional[bool] = ..., save_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unsaved_variables: _Optional[_Iterable[str]] = ..., observed: _Optional[bool] = ...) -> None: ...
+    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save_counter: _Optional[int] = ..., durable: _Optional[bool] = ..., save_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unsaved_variables: _Optional[_Iterable[str]] = ..., held: _Optional[_Iterable[_Union[_common_pb2.Save, _Mapping]]] = ..., observed: _Optional[bool] = ...) -> None: ...
 
 class SaveFailed(_message.Message):
     __slots__ = ("save", "prefix", "error")
@@ -358,7 +384,7 @@ class SaveFailed(_message.Message):
     def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
 
 class Verified(_message.Message):
-    __slots__ = ("task_id", "prefix", "manifest_digest", "faults", "medium", "bytes_read", "duration")
+    __slots__ = ("task_id", "prefix", "manifest_digest", "faults", "medium", "bytes_read", "duration", "from_pin")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -366,6 +392,7 @@ class Verified(_message.Message):
     MEDIUM_FIELD_NUMBER: _ClassVar[int]
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
+    FROM_PIN_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     prefix: str
     manifest_digest: str
@@ -373,19 +400,22 @@ class Verified(_message.Message):
     medium: Medium
     bytes_read: int
     duration: _duration_pb2.Duration
-    def __init__(self, task_id: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[_common_pb2.ReasonDetail, _Mapping]]] = ..., medium: _Optional[_Union[Medium, str]] = ..., bytes_read: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    from_pin: bool
+    def __init__(self, task_id: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., faults: _Optional[_Iterable[_Union[_common_pb2.ReasonDetail, _Mapping]]] = ..., medium: _Optional[_Union[Medium, str]] = ..., bytes_read: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., from_pin: _Optional[bool] = ...) -> None: ...
 
 class DirectoryListed(_message.Message):
-    __slots__ = ("series", "directory", "checkpoints", "other_entries")
+    __slots__ = ("series", "directory", "checkpoints", "highest_attempt", "other_entries")
     SERIES_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     OTHER_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     series: _common_pb2.Series
     directory: str
     checkpoints: _containers.RepeatedCompositeFieldContainer[FoundCheckpoint]
+    highest_attempt: int
     other_entries: int
-    def __init__(self, series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ..., directory: _Optional[str] = ..., checkpoints: _Optional[_Iterable[_Union[FoundCheckpoint, _Mapping]]] = ..., other_entries: _Optional[int] = ...) -> None: ...
+    def __init__(self, series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ..., directory: _Optional[str] = ..., checkpoints: _Optional[_Iterable[_Union[FoundCheckpoint, _Mapping]]] = ..., highest_attempt: _Optional[int] = ..., other_entries: _Optional[int] = ...) -> None: ...
 
 class FoundCheckpoint(_message.Message):
     __slots__ = ("prefix", "manifest_digest", "step", "faults")

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lastgood/v1/common.proto\x12\x0blastgood.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x06Worker\x12\x11\n\ttask_type\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\x05\",\n\x06Series\x12\x11\n\tsignature\x18\x01 \x01(\t\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\"M\n\x04Save\x12#\n\x06series\x18\x01 \x01(\x0b\x32\x13.lastgood.v1.Series\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0f\n\x07ordinal\x18\x03 \x01(\x05\"\x9a\x01\n\rManifestEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\x07\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x11\n\tfull_name\x18\x06 \x01(\t\x12\'\n\x04kind\x18\x07 \x01(\x0e\x32\x19.lastgood.v1.VariableKind\"b\n\x08Manifest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12+\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1a.lastgood.v1.ManifestEntry\x12\x19\n\x11shard_sizes_bytes\x18\x03 \x03(\x03\"\x8e\x01\n\rPlannedSeries\x12#\n\x06series\x18\x01 \x01(\x0b\x32\x13.lastgood.v1.Series\x12\x13\n\x0b\x64irectories\x18\x02 \x03(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x04 \x01(\t\x12\x11\n\x04step\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_step\"\x87\x01\n\x04Plan\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.lastgood.v1.PlanKind\x12*\n\x06series\x18\x02 \x03(\x0b\x32\x1a.lastgood.v1.PlannedSeries\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0cReasonDetail\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*\xac\x01\n\x0cVariableKind\x12\x1d\n\x19VARIABLE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16VARIABLE_KIND_MIRRORED\x10\x01\x12 \n\x1cVARIABLE_KIND_AGGREGATED_SUM\x10\x02\x12!\n\x1dVARIABLE_KIND_AGGREGATED_MEAN\x10\x03\x12\x1c\n\x18VARIABLE_KIND_PER_WORKER\x10\x04*f\n\x08PlanKind\x12\x19\n\x15PLAN_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11PLAN_KIND_RESTORE\x10\x01\x12\x13\n\x0fPLAN_KIND_ADOPT\x10\x02\x12\x13\n\x0fPLAN_KIND_FRESH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lastgood/v1/common.proto\x12\x0blastgood.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x06Worker\x12\x11\n\ttask_type\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\x05\",\n\x06Series\x12\x11\n\tsignature\x18\x01 \x01(\t\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\"M\n\x04Save\x12#\n\x06series\x18\x01 \x01(\x0b\x32\x13.lastgood.v1.Series\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0f\n\x07ordinal\x18\x03 \x01(\x05\"\x9a\x01\n\rManifestEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\x07\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x11\n\tfull_name\x18\x06 \x01(\t\x12\'\n\x04kind\x18\x07 \x01(\x0e\x32\x19.lastgood.v1.VariableKind\"b\n\x08Manifest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12+\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1a.lastgood.v1.ManifestEntry\x12\x19\n\x11shard_sizes_bytes\x18\x03 \x03(\x03\"\xaf\x01\n\rPlannedSeries\x12#\n\x06series\x18\x01 \x01(\x0b\x32\x13.lastgood.v1.Series\x12\x13\n\x0b\x64irectories\x18\x02 \x03(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x04 \x01(\t\x12\x11\n\x04step\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1f\n\x04save\x18\x14 \x01(\x0b\x32\x11.lastgood.v1.SaveB\x07\n\x05_step\"\x87\x01\n\x04Plan\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.lastgood.v1.PlanKind\x12*\n\x06series\x18\x02 \x03(\x0b\x32\x1a.lastgood.v1.PlannedSeries\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0cReasonDetail\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*\xac\x01\n\x0cVariableKind\x12\x1d\n\x19VARIABLE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16VARIABLE_KIND_MIRRORED\x10\x01\x12 \n\x1cVARIABLE_KIND_AGGREGATED_SUM\x10\x02\x12!\n\x1dVARIABLE_KIND_AGGREGATED_MEAN\x10\x03\x12\x1c\n\x18VARIABLE_KIND_PER_WORKER\x10\x04*f\n\x08PlanKind\x12\x19\n\x15PLAN_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11PLAN_KIND_RESTORE\x10\x01\x12\x13\n\x0fPLAN_KIND_ADOPT\x10\x02\x12\x13\n\x0fPLAN_KIND_FRESH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lastgood.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VARIABLEKIND']._serialized_start=834
-  _globals['_VARIABLEKIND']._serialized_end=1006
-  _globals['_PLANKIND']._serialized_start=1008
-  _globals['_PLANKIND']._serialized_end=1110
+  _globals['_VARIABLEKIND']._serialized_start=867
+  _globals['_VARIABLEKIND']._serialized_end=1039
+  _globals['_PLANKIND']._serialized_start=1041
+  _globals['_PLANKIND']._serialized_end=1143
   _globals['_WORKER']._serialized_start=74
   _globals['_WORKER']._serialized_end=118
   _globals['_SERIES']._serialized_start=120
@@ -47,9 +47,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST']._serialized_start=402
   _globals['_MANIFEST']._serialized_end=500
   _globals['_PLANNEDSERIES']._serialized_start=503
-  _globals['_PLANNEDSERIES']._serialized_end=645
-  _globals['_PLAN']._serialized_start=648
-  _globals['_PLAN']._serialized_end=783
-  _globals['_REASONDETAIL']._serialized_start=785
-  _globals['_REASONDETAIL']._serialized_end=831
+  _globals['_PLANNEDSERIES']._serialized_end=678
+  _globals['_PLAN']._serialized_start=681
+  _globals['_PLAN']._serialized_end=816
+  _globals['_REASONDETAIL']._serialized_start=818
+  _globals['_REASONDETAIL']._serialized_end=864
 # @@protoc_insertion_point(module_scope)

@@ -89,18 +89,20 @@ class Manifest(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., shard_sizes_bytes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PlannedSeries(_message.Message):
-    __slots__ = ("series", "directories", "prefix", "manifest_digest", "step")
+    __slots__ = ("series", "directories", "prefix", "manifest_digest", "step", "save")
     SERIES_FIELD_NUMBER: _ClassVar[int]
     DIRECTORIES_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    SAVE_FIELD_NUMBER: _ClassVar[int]
     series: Series
     directories: _containers.RepeatedScalarFieldContainer[str]
     prefix: str
     manifest_digest: str
     step: int
-    def __init__(self, series: _Optional[_Union[Series, _Mapping]] = ..., directories: _Optional[_Iterable[str]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
+    save: Save
+    def __init__(self, series: _Optional[_Union[Series, _Mapping]] = ..., directories: _Optional[_Iterable[str]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("kind", "series", "decided_at")
