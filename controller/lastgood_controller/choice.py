@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from lastgood.reasons import Reason
 from lastgood_controller import readers
@@ -33,6 +34,7 @@ from lastgood_controller.lineage import (
     line,
     saved_directories,
     streams,
+    walk,
 )
 from lastgood_controller.model import (
     Attempt,
@@ -61,10 +63,10 @@ _UNPROVEN = frozenset({Reason.INCOMPLETE, Reason.UNREADABLE})
 
 def choose(run: Run, attempt: Attempt, now_s: float) -> Step:
     """The plan of a live, steered attempt that has none; or what it still waits for."""
-    pending = _pending(run, attempt)
+    targets = targets_to_restore(run)
+    pending = _pending(run, attempt, targets)
     if pending:
         return Step(waiting=f"for the verdict on {named(_name(run, each) for each in pending)}")
-    targets = targets_to_restore(run)
     if targets:
         return _restore(run, attempt, targets, now_s)
     return _from_directory(run, attempt, now_s)
@@ -72,12 +74,14 @@ def choose(run: Run, attempt: Attempt, now_s: float) -> Step:
 
 def knows_nothing(run: Run, attempt: Attempt) -> bool:
     """Whether no checkpoint is known that the attempt could be planned to restore, now or once it is judged."""
-    return not _pending(run, attempt) and not targets_to_restore(run)
+    return not targets_to_restore(run) and not _pending(run, attempt, ())
 
 
-def _pending(run: Run, attempt: Attempt) -> list[Checkpoint]:
-    known = [c for c in candidates(run) if not is_observed(run, c.save.series)]
-    return [c for c in known if c.verdict.standing is Standing.PENDING and c.save.attempt != attempt.number]
+def _pending(run: Run, attempt: Attempt, targets: tuple[Checkpoint, ...]) -> list[Checkpoint]:
+    """What may be the better choice once it is judged: nothing older than what can be restored now is waited for."""
+    steered = (series for series in streams(run) if not is_observed(run, series))
+    newer = (each for series in steered for each in takewhile(lambda one: one not in targets, walk(run, series)))
+    return [c for c in newer if c.verdict.standing is Standing.PENDING and c.save.attempt != attempt.number]
 
 
 # -------------------------------------------------------------------------------------------------------------- restore

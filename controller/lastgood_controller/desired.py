@@ -18,6 +18,7 @@ from lastgood_controller.model import (
     Task,
     WorkerId,
 )
+from lastgood_controller.pins import Word, word
 
 
 class TrainerAction(str, Enum):
@@ -41,6 +42,7 @@ class Desired:
         names by itself may be left to TensorFlow.
     steering: False: the hooks observe only. Equal for the whole gang.
     end_announced: the gang is about to be stopped; each trainer gets SIGTERM once, and may save and end by itself.
+    pins: what must outlive rotation, for the chief alone.
     """
 
     attempt: int = 0
@@ -55,17 +57,19 @@ class Desired:
     end: End | None = None
     end_announced: bool = False
     nothing_known: bool = False
+    pins: Word | None = None
 
 
 def desired_state(run: Run, worker: WorkerId) -> Desired:
     """What `worker` should be doing now."""
     tasks = tuple(task for task in run.tasks.values() if task.reader == worker and not task.is_done)
     attempt = run.attempt
+    pins = word(run) if worker == run.chief else None
     if attempt is None:
         stranger = worker in run.sessions and run.sessions[worker].trainer.is_running
         action = TrainerAction.STOP if run.end or stranger else TrainerAction.HOLD
         stopped = run.highest_attempt if action is TrainerAction.STOP else 0
-        return Desired(attempt=stopped, members=run.members, action=action, tasks=tasks, end=run.end)
+        return Desired(attempt=stopped, members=run.members, action=action, tasks=tasks, end=run.end, pins=pins)
     action = _action(run, attempt)
     return Desired(
         attempt=attempt.number,
@@ -80,6 +84,7 @@ def desired_state(run: Run, worker: WorkerId) -> Desired:
         end=run.end,
         end_announced=action is TrainerAction.RUN and run.stop_notice is not None,
         nothing_known=attempt.plan is None and attempt.is_steered and knows_nothing(run, attempt),
+        pins=pins,
     )
 
 

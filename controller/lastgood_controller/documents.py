@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lastgood_controller import choice, incidents, lineage
+from lastgood_controller import choice, holding, incidents, lineage
 from lastgood_controller.codec import kind_of, to_document
 from lastgood_controller.events import (
     Event,
@@ -64,7 +64,7 @@ def job_document(run: Run, steps: Mapping[WorkerId, int] = _NO_STEPS, waiting: s
         "workers": {str(worker): _worker(run, worker) for worker in run.members},
         "waiting": waiting or None,
         "trouble": trouble or None,
-        "checkpoints": [_checkpoint(run, checkpoint) for checkpoint in _oldest_first(run)],
+        "checkpoints": _checkpoints(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "incidents": [incident_document(incident) for incident in incidents.incidents(run)],
     }
@@ -163,7 +163,12 @@ def _oldest_first(run: Run) -> list[Checkpoint]:
     return sorted(run.checkpoints.values(), key=lambda each: (each.first_report_s, each.save))
 
 
-def _checkpoint(run: Run, checkpoint: Checkpoint) -> Document:
+def _checkpoints(run: Run) -> list[Document]:
+    held = holding.held(run)
+    return [_checkpoint(run, checkpoint, checkpoint.save in held) for checkpoint in _oldest_first(run)]
+
+
+def _checkpoint(run: Run, checkpoint: Checkpoint, is_held: bool) -> Document:
     report, verdict = checkpoint.primary(run.members), checkpoint.verdict
     return {
         "save": str(checkpoint.save),
@@ -178,6 +183,7 @@ def _checkpoint(run: Run, checkpoint: Checkpoint) -> Document:
         "witnesses": verdict.witnesses,
         "medium": None if verdict.medium is None else verdict.medium.value,
         "removed": checkpoint.removed,
+        "held": is_held,
         "observed": report is not None and report.observed,
         "first_report_s": checkpoint.first_report_s,
         "reports": {str(worker): _report(each) for worker, each in checkpoint.reports.items()},

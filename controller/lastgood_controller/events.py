@@ -156,9 +156,12 @@ class CheckpointsRemoved:
 
 @dataclass(frozen=True)
 class DirectoryListed:
+    """highest_attempt: noted beside the checkpoints there, by a run whose journal this one may not have."""
+
     worker: WorkerId
     attempt: int
     listing: Listing
+    highest_attempt: int = 0
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
         case CheckpointsRemoved():
             return _with_removal(run, event)
         case DirectoryListed():
+            run = replace(run, highest_attempt=max(run.highest_attempt, event.highest_attempt))
             attempt = run.attempt_numbered(event.attempt)
             if attempt is None:
                 return run
@@ -314,7 +315,10 @@ def _with_save_report(run: Run, event: SaveReported, at_s: float) -> Run:
         return _with_checkpoint(run, Checkpoint(event.save, {report.worker: report}, first_report_s=at_s))
     if report.worker in known.reports:
         return run
-    return _with_checkpoint(run, replace(known, reports={**known.reports, report.worker: report}))
+    former = known.primary(run.members)
+    known = replace(known, reports={**known.reports, report.worker: report})
+    is_of_other_files = former is not None and known.primary(run.members) is report and former.prefix != report.prefix
+    return _with_checkpoint(run, replace(known, removed=known.removed and not is_of_other_files))
 
 
 def _with_save_failure(run: Run, event: SaveFailed, at_s: float) -> Run:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from lastgood.manifest import Manifest
 from lastgood.reasons import Reason
-from lastgood_controller import agreement, readers, savers
+from lastgood_controller import agreement, holding, readers, savers
 from lastgood_controller.events import (
     Quarantined,
     VerdictReached,
@@ -60,6 +60,7 @@ class Case:
     manifests: Mapping[str, Manifest]
     missing: tuple[WorkerId, ...]
     primary: SaveReport | None
+    is_gone: bool
     now_s: float
 
     @property
@@ -81,15 +82,16 @@ def judge(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> tuple[Ve
     for quarantine in _quarantines(run):
         reached.append(quarantine)
         run = apply(run, quarantine, now_s)
-    overwritten = _overwritten(run)
+    held = holding.held(run)
+    overwritten = {save: cause for save, cause in _overwritten(run).items() if save not in held}
     questioned = {task.save for task in run.tasks.values() if task.purpose is Purpose.REREAD} | set(overwritten)
     wrong = {a.number for a in run.attempts if a.failure and a.failure.cause.reason is Reason.RESTORED_WRONG}
     questioned |= {save for save in run.checkpoints if save.attempt in wrong}
     for save in sorted(run.checkpoints, key=lambda each: (each.attempt, each.ordinal, each.series)):
         checkpoint = run.checkpoints[save]
-        if _is_final(checkpoint) or (save not in questioned and _is_still_good(run, checkpoint)):
+        if _is_final(checkpoint) or (save not in questioned and _is_still_good(run, checkpoint, held)):
             continue
-        verdict = _verdict(_case(run, checkpoint, manifests, now_s), overwritten.get(save))
+        verdict = _verdict(_case(run, checkpoint, manifests, held, now_s), overwritten.get(save))
         if verdict != checkpoint.verdict:
             event = VerdictReached(save, verdict)
             reached.append(event)
@@ -173,10 +175,9 @@ def _lost_variables(case: Case) -> Cause | None:
 
 
 def _is_gone(case: Case) -> Cause | None:
-    if not case.checkpoint.removed:
+    if not case.is_gone or case.primary is None:
         return None
-    where = f" from {case.primary.prefix}" if case.primary is not None else ""
-    return Cause(Reason.VANISHED, f"it was removed{where}")
+    return Cause(Reason.VANISHED, f"it was removed from {case.primary.prefix}")
 
 
 def _has_faults(case: Case) -> Cause | None:
@@ -316,12 +317,15 @@ _PENDING_RULES = (_awaits_reports, _awaits_manifest, _awaits_verification, _awai
 # -------------------------------------------------------------------------------------------------------- what it needs
 
 
-def _case(run: Run, checkpoint: Checkpoint, manifests: Mapping[str, Manifest], now_s: float) -> Case:
+def _case(
+    run: Run, checkpoint: Checkpoint, manifests: Mapping[str, Manifest], held: frozenset[SaveId], now_s: float
+) -> Case:
     attempt = run.attempt_numbered(checkpoint.save.attempt)
     is_adopted = checkpoint.save.attempt == ADOPTED
     missed = () if is_adopted else savers.missing(run, checkpoint, now_s)
     report = savers.primary(run, checkpoint, missed)
-    return Case(run, checkpoint, attempt, manifests, missed, report, now_s)
+    is_gone = holding.is_gone(checkpoint, held)
+    return Case(run, checkpoint, attempt, manifests, missed, report, is_gone, now_s)
 
 
 def _is_final(checkpoint: Checkpoint) -> bool:
@@ -330,13 +334,13 @@ def _is_final(checkpoint: Checkpoint) -> bool:
     return is_kept and verdict.standing is Standing.BAD and verdict.causes[0].reason in _FINAL
 
 
-def _is_still_good(run: Run, checkpoint: Checkpoint) -> bool:
+def _is_still_good(run: Run, checkpoint: Checkpoint, held: frozenset[SaveId]) -> bool:
     """Whether nothing has come to light since it was judged Good: a long run keeps many such ones."""
     report, found = checkpoint.primary(run.members), checkpoint.verification
     return (
         checkpoint.verdict.standing is Standing.GOOD
         and checkpoint.verdict.witnesses == len(checkpoint.reports)
-        and not (checkpoint.failed or checkpoint.removed or checkpoint.quarantine)
+        and not (checkpoint.failed or holding.is_gone(checkpoint, held) or checkpoint.quarantine)
         and report is not None
         and found is not None
         and not found.faults

@@ -9,6 +9,8 @@ An attempt without a plan is passed through: it failed before it was told what t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lastgood_controller.model import (
     Attempt,
     Checkpoint,
@@ -71,13 +73,17 @@ def is_observed(run: Run, series: SeriesId) -> bool:
 
 def line(run: Run, series: SeriesId) -> tuple[Checkpoint, ...]:
     """The current lineage of one series, newest first, whatever the verdicts."""
-    found: list[Checkpoint] = []
+    return tuple(walk(run, series))
+
+
+def walk(run: Run, series: SeriesId) -> Iterator[Checkpoint]:
+    """The same, as far as somebody asks."""
     attempts = {attempt.number: attempt for attempt in run.attempts}
     numbers = sorted(attempts, reverse=True)
     below: int | None = None
     while numbers:
         number = numbers.pop(0)
-        found += _saves(run, series, number, below)
+        yield from _saves(run, series, number, below)
         below = None
         plan = attempts[number].plan
         if plan is None:
@@ -86,7 +92,7 @@ def line(run: Run, series: SeriesId) -> tuple[Checkpoint, ...]:
         if plan.kind is PlanKind.FRESH or start is None:
             break
         if start.save in run.checkpoints:
-            found.append(run.checkpoints[start.save])
+            yield run.checkpoints[start.save]
         if start.save.attempt == ADOPTED:
             break
         numbers = [earlier for earlier in numbers if earlier < start.save.attempt]
@@ -94,7 +100,6 @@ def line(run: Run, series: SeriesId) -> tuple[Checkpoint, ...]:
         below = start.save.ordinal
         if start.save.attempt not in attempts:
             break
-    return tuple(found)
 
 
 def _start(run: Run, attempt: Attempt, series: SeriesId) -> PlannedSeries | None:

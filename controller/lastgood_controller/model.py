@@ -153,6 +153,7 @@ class SaveReport:
     prefix: where the files lay. directory: its directory.
     step: None when the checkpoint has no step variable.
     durable: shards, index and directory were fsynced.
+    held: the saves of this series that its hooks held against rotation when this one returned.
     observed: its restores cannot be steered, so that it is judged and kept and never planned.
     """
 
@@ -164,13 +165,14 @@ class SaveReport:
     durable: bool = False
     save_duration_s: float = 0.0
     unsaved_variables: tuple[str, ...] = ()
+    held: tuple[SaveId, ...] = ()
     at_s: float = 0.0
     observed: bool = False
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What one reading of a checkpoint's bytes found. No faults: whole."""
+    """What one reading of a checkpoint's bytes found. No faults: whole. from_pin: they are those of its pin."""
 
     task_id: str
     reader: WorkerId
@@ -180,6 +182,7 @@ class Verification:
     medium: Medium
     bytes_read: int = 0
     duration_s: float = 0.0
+    from_pin: bool = False
     at_s: float = 0.0
 
 

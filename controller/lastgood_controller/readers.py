@@ -14,6 +14,7 @@ from lastgood.reasons import Reason
 from lastgood_controller.events import (
     VerifyAsked,
 )
+from lastgood_controller.holding import held, is_gone, reading_order
 from lastgood_controller.model import (
     Checkpoint,
     Purpose,
@@ -92,9 +93,19 @@ def ask(run: Run, checkpoint: Checkpoint, report: SaveReport, purpose: Purpose, 
 
 
 def ask_judgement(run: Run, now_s: float) -> VerifyAsked | None:
-    """The next task for a save whose files are known and that nobody has read yet."""
-    for checkpoint, report in _unread(run, now_s):
-        if reading(run, checkpoint, Purpose.JUDGE, checkpoint.save.attempt, now_s).wants_reader:
+    """The next task for a save whose files are known and that nobody has read yet: one of each series at a time."""
+    unread = {checkpoint.save: report for checkpoint, report in _unread(run, now_s)}
+    for series in sorted({save.series for save in unread}):
+        states = {
+            save: reading(run, run.checkpoints[save], Purpose.JUDGE, save.attempt, now_s)
+            for save in unread
+            if save.series == series
+        }
+        if any(state.due_s is not None and not state.wants_reader and not state.is_spent for state in states.values()):
+            continue
+        waiting = [run.checkpoints[save] for save, state in states.items() if state.wants_reader]
+        for checkpoint in reading_order(waiting, held(run))[:1]:
+            report = unread[checkpoint.save]
             return VerifyAsked(ask(run, checkpoint, report, Purpose.JUDGE, checkpoint.save.attempt, now_s))
     return None
 
@@ -108,8 +119,11 @@ def due_times(run: Run, now_s: float) -> Iterator[float]:
 
 
 def _unread(run: Run, now_s: float) -> Iterator[tuple[Checkpoint, SaveReport]]:
+    held_now = held(run)
     for checkpoint in run.checkpoints.values():
-        if checkpoint.verdict.standing is not Standing.PENDING or checkpoint.save.attempt == 0 or checkpoint.removed:
+        if checkpoint.verdict.standing is not Standing.PENDING or checkpoint.save.attempt == 0:
+            continue
+        if is_gone(checkpoint, held_now):
             continue
         report = primary(run, checkpoint, missing(run, checkpoint, now_s))
         if report is not None:

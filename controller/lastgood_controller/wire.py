@@ -62,6 +62,7 @@ from lastgood_controller.model import (
     Verification,
     WorkerId,
 )
+from lastgood_controller.pins import Word
 
 Value = TypeVar("Value")
 
@@ -198,7 +199,8 @@ def _fact(worker: WorkerId, message: agent_pb.Report) -> Fact:
         case "verified":
             return _verified(worker, message.verified)
         case "directory_listed":
-            return DirectoryListed(worker, attempt, _listing(message.directory_listed))
+            listed = message.directory_listed
+            return DirectoryListed(worker, attempt, _listing(listed), listed.highest_attempt)
         case "receipt":
             return ReceiptGiven(attempt, _receipt(worker, message.receipt))
         case "call_entered":
@@ -235,6 +237,7 @@ def _save_reported(worker: WorkerId, message: agent_pb.SaveReported) -> SaveRepo
         durable=message.durable,
         save_duration_s=_seconds(message.save_duration),
         unsaved_variables=tuple(message.unsaved_variables),
+        held=tuple(save_from_proto(save) for save in message.held),
         observed=message.observed,
     )
     return SaveReported(save_from_proto(message.save), report)
@@ -250,6 +253,7 @@ def _verified(worker: WorkerId, message: agent_pb.Verified) -> Verified:
         medium=_known(_MEDIA, message.medium, "verified.medium"),
         bytes_read=message.bytes_read,
         duration_s=_seconds(message.duration),
+        from_pin=message.from_pin,
     )
     return Verified(verification)
 
@@ -385,9 +389,14 @@ def desired_to_proto(desired: Desired, worker: WorkerId, planned_s: float | None
         steering=desired.steering,
         verify_tasks=[_task(task) for task in desired.tasks],
         end=None if desired.end is None else _end(desired.end),
+        pins=None if desired.pins is None else _pins(desired.pins),
         end_announced=desired.end_announced,
         nothing_known=desired.nothing_known,
     )
+
+
+def save_to_proto(save: SaveId) -> common_pb.Save:
+    return common_pb.Save(series=series_to_proto(save.series), attempt=save.attempt, ordinal=save.ordinal)
 
 
 def worker_to_proto(worker: WorkerId) -> common_pb.Worker:
@@ -422,11 +431,29 @@ def _planned_series(planned: PlannedSeries, worker: WorkerId) -> common_pb.Plann
         prefix=planned.prefixes.get(worker, ""),
         manifest_digest=planned.manifest_digest,
         step=planned.step,
+        save=save_to_proto(planned.save),
     )
 
 
 def _task(task: Task) -> agent_pb.VerifyTask:
-    return agent_pb.VerifyTask(task_id=task.task_id, prefix=task.prefix, manifest_digest=task.manifest_digest)
+    return agent_pb.VerifyTask(
+        task_id=task.task_id,
+        prefix=task.prefix,
+        manifest_digest=task.manifest_digest,
+        save=save_to_proto(task.save),
+    )
+
+
+def _pins(word: Word) -> agent_pb.Pins:
+    good = [
+        agent_pb.PinnedSave(save=save_to_proto(each.save), prefix=each.prefix, manifest_digest=each.manifest_digest)
+        for each in word.good
+    ]
+    return agent_pb.Pins(
+        good=good,
+        undecided=[save_to_proto(save) for save in word.undecided],
+        through=[save_to_proto(save) for save in word.through],
+    )
 
 
 def _end(end: End) -> agent_pb.RunEnd:

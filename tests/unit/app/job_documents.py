@@ -83,6 +83,7 @@ def checkpoint(number: int = 1, **changes: Any) -> dict[str, Any]:
         "witnesses": 2,
         "medium": "disk",
         "removed": False,
+        "held": False,
         "first_report_s": 11.0,
         "reports": {name: {} for name in WORKERS},
     }

@@ -157,6 +157,7 @@ class Scene:
         prefix: str = "",
         attempt: int = 0,
         deliver: bool = True,
+        held: Iterable[int] = (),
     ) -> SaveId:
         """One save, reported by these workers (all of them), the manifest delivered."""
         content = content or manifest({"a": ordinal, "b": 2})
@@ -166,7 +167,10 @@ class Scene:
             at_step = step if step is not None else ordinal * 10
             if deliver:
                 self.manifests[content.digest] = content
-            self.fact(SaveReported(save, SaveReport(worker, own, content.digest, at_step, durable=durable)))
+            report = SaveReport(worker, own, content.digest, at_step, durable=durable)
+            if worker == CHIEF:
+                report = replace(report, held=tuple(replace(save, ordinal=each) for each in held))
+            self.fact(SaveReported(save, report))
         return save
 
     def fail_save(self, save: SaveId, worker: WorkerId) -> None:

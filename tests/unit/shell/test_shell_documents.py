@@ -178,6 +178,7 @@ def test_the_job_has_the_documented_fields() -> None:
         "witnesses": 2,
         "medium": "disk",
         "removed": False,
+        "held": False,
         "observed": False,
         "first_report_s": 109.0,
         "reports": {

@@ -59,6 +59,7 @@ from lastgood_controller.model import (
     TrainerPhase,
     Verification,
 )
+from lastgood_controller.pins import PinnedSave, Word
 from lastgood_controller.wire import WireError
 
 PB_W0, PB_W1 = common_pb.Worker(task_type="worker", task_id=0), common_pb.Worker(task_type="worker", task_id=1)
@@ -125,10 +126,11 @@ FACTS: list[tuple[dict[str, object], Event]] = [
                 durable=True,
                 save_duration=HALF_S,
                 unsaved_variables=["v"],
+                held=[PB_SAVE],
                 observed=True,
             )
         },
-        SaveReported(SAVE, SaveReport(W0, "/c/ckpt-3", "d", 30, 3, True, 0.5, ("v",), observed=True)),
+        SaveReported(SAVE, SaveReport(W0, "/c/ckpt-3", "d", 30, 3, True, 0.5, ("v",), (SAVE,), observed=True)),
     ),
     (
         {"save_reported": agent_pb.SaveReported(save=PB_SAVE, prefix="p", manifest_digest="d")},
@@ -297,6 +299,7 @@ def test_the_desired_state_of_a_worker_names_its_own_prefix() -> None:
         steering=True,
         tasks=(Task("t", SAVE, Purpose.JUDGE, 0, W1, "/b/ckpt-3", "d", 1.0),),
         end=End(Cause(Reason.FINISHED, "done"), 0, 5.0),
+        pins=Word((PinnedSave(SAVE, "/a/ckpt-3", "d"),), (SAVE,), (SAVE,)),
         end_announced=True,
     )
 
@@ -318,13 +321,19 @@ def test_the_desired_state_of_a_worker_names_its_own_prefix() -> None:
                     prefix="/b/ckpt-3",
                     manifest_digest="d",
                     step=30,
+                    save=PB_SAVE,
                 )
             ],
             decided_at=Timestamp(seconds=12, nanos=250_000_000),
         ),
         gate_open=True,
         steering=True,
-        verify_tasks=[agent_pb.VerifyTask(task_id="t", prefix="/b/ckpt-3", manifest_digest="d")],
+        verify_tasks=[agent_pb.VerifyTask(task_id="t", prefix="/b/ckpt-3", manifest_digest="d", save=PB_SAVE)],
+        pins=agent_pb.Pins(
+            good=[agent_pb.PinnedSave(save=PB_SAVE, prefix="/a/ckpt-3", manifest_digest="d")],
+            undecided=[PB_SAVE],
+            through=[PB_SAVE],
+        ),
         end=agent_pb.RunEnd(reason=common_pb.ReasonDetail(reason="Finished", detail="done")),
         end_announced=True,
     )
