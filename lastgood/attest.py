@@ -14,7 +14,7 @@ from lastgood.bundle.files import is_url, stat_file
 from lastgood.bundle.reader import INDEX_FILE, index_path, read_bundle, shard_paths
 from lastgood.bundle.shards import DATA_FILE
 from lastgood.errors import BundleError, LastgoodError
-from lastgood.inspect import read_graph, read_manifest, read_step
+from lastgood.inspect import Kinds, read_graph, read_manifest, read_step
 from lastgood.keras.model_config import config_from_json, config_of_saved_model
 from lastgood.notes import Note, Remark
 from lastgood.reasons import Reason
@@ -158,9 +158,12 @@ def may_be_attested(found: Verification) -> bool:
     return all(fault.reason in (Reason.NOT_FINITE, Reason.NO_CHECKSUM) for fault in found.faults)
 
 
-def write_manifest(found: Verification, now_s: Optional[float] = None) -> str:
+def write_manifest(
+    found: Verification, now_s: Optional[float] = None, attempt: Optional[int] = None, kinds: Optional[Kinds] = None
+) -> str:
     """Writes the manifest of a checkpoint that was just verified whole. Returns its path.
 
+    attempt, kinds: what only a job knows of a bundle; without them what an older manifest of the same content says.
     Of a `.weights.h5` file, which cannot be, it notes what the file is now. Replaces an older manifest.
     Raises ValueError for one that is not whole, NotTheSameError where something else lies there by now, BundleError,
     and WriteError.
@@ -168,12 +171,16 @@ def write_manifest(found: Verification, now_s: Optional[float] = None) -> str:
     if not may_be_attested(found):
         raise ValueError("expected a whole checkpoint, found {}".format(found.faults[0].reason.value))
     at_s = round(time.time() if now_s is None else now_s, 3)
-    sidecar = _of_bundle(found, at_s) if found.digest else _of_keras(found.prefix, at_s)
+    sidecar = _of_bundle(found, at_s, attempt, kinds) if found.digest else _of_keras(found.prefix, at_s)
     return write_sidecar(found.prefix, sidecar)
 
 
-def _of_bundle(found: Verification, at_s: float) -> Sidecar:
-    manifest = read_manifest(found.prefix, full_names=True)
+def _of_bundle(found: Verification, at_s: float, attempt: Optional[int], kinds: Optional[Kinds]) -> Sidecar:
+    former = _former(found)
+    if former is not None and former.manifest is not None:
+        attempt = former.attempt if attempt is None else attempt
+        kinds = {entry.key: entry.kind for entry in former.manifest.entries} if kinds is None else kinds
+    manifest = read_manifest(found.prefix, full_names=True, kinds=kinds)
     step, save_counter = read_step(found.prefix)
     sidecar = Sidecar(
         manifest=manifest,
@@ -183,10 +190,21 @@ def _of_bundle(found: Verification, at_s: float) -> Sidecar:
         objects=objects_of(read_graph(found.prefix)),
         model=config_of_saved_model(found.prefix),
         verified_at_s=at_s,
+        attempt=attempt,
     )
     if manifest.digest != found.digest or read_manifest(found.prefix).digest != found.digest:
         raise NotTheSameError(_WRITTEN_AGAIN.format(found.prefix))
     return sidecar
+
+
+def _former(found: Verification) -> Optional[Sidecar]:
+    """The manifest that lies beside it already, if it is of the same content."""
+    try:
+        former = read_sidecar(found.prefix)
+    except LastgoodError:
+        return None
+    is_same = former is not None and former.manifest is not None and former.manifest.digest == found.digest
+    return former if is_same else None
 
 
 def _of_keras(path: str, at_s: float) -> Sidecar:

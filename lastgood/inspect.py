@@ -40,14 +40,15 @@ MAX_GRAPH_BYTES = 256 << 20
 Kinds = Mapping[Union[str, bytes], Union[str, Kind]]
 
 
-def read_manifest(prefix: str, full_names: bool = False) -> Manifest:
+def read_manifest(prefix: str, full_names: bool = False, kinds: Optional[Kinds] = None) -> Manifest:
     """The manifest of the checkpoint at `prefix`, from its index and the sizes of its data files.
 
     full_names: read the object graph too, and give each variable the name that it had when it was saved.
+    kinds: what the training process knew.
     Raises BundleError when the index is damaged, or a data file is missing.
     """
     bundle = read_bundle(prefix)
-    manifest = manifest_of_bundle(bundle, read_shard_sizes(prefix, bundle.num_shards))
+    manifest = manifest_of_bundle(bundle, read_shard_sizes(prefix, bundle.num_shards), kinds)
     return _with_full_names(manifest, read_graph(prefix, bundle)) if full_names else manifest
 
 

@@ -52,7 +52,7 @@ class Sidecar:
 
     manifest: None for Keras files, whose identity is that of their one file.
     objects: the object graph in readable form. model: the model's configuration and where it is from; None where it is
-    not known. verified_at_s: seconds since the epoch.
+    not known. verified_at_s: seconds since the epoch. attempt: of the gang that saved it; None where nobody said.
     """
 
     manifest: Optional[Manifest]
@@ -63,6 +63,7 @@ class Sidecar:
     model: Optional[Mapping[str, Any]] = None
     verified_at_s: float = 0.0
     lastgood_version: str = __version__
+    attempt: Optional[int] = None
 
 
 def sidecar_path(prefix: str) -> str:
@@ -82,6 +83,8 @@ def sidecar_to_bytes(sidecar: Sidecar) -> bytes:
         "lastgood_version": sidecar.lastgood_version,
         "verified_at_s": sidecar.verified_at_s,
     }
+    if sidecar.attempt is not None:
+        document["attempt"] = sidecar.attempt
     if sidecar.model is not None:
         document["model"] = sidecar.model
     document["checksum"] = _checksum(document)
@@ -203,6 +206,7 @@ def _sidecar_from_json(document: Mapping[str, Any]) -> Sidecar:
         model=document.get("model"),
         verified_at_s=float(document["verified_at_s"]),
         lastgood_version=str(document["lastgood_version"]),
+        attempt=_integer_or_none(document.get("attempt")),
     )
 
 

@@ -16,21 +16,27 @@ from dataclasses import dataclass, replace
 
 from google.protobuf.duration_pb2 import Duration
 
+from lastgood import pins as library_pins
 from lastgood.directory import Listed, list_checkpoints
-from lastgood.errors import BundleError
-from lastgood.inspect import manifest_from_index, read_manifest, read_step
+from lastgood.errors import BundleError, LastgoodError
+from lastgood.inspect import manifest_from_index, read_step
 from lastgood.latest.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, parse
 from lastgood.manifest import Kind, Manifest, manifest_from_json, manifest_to_json
+from lastgood.sidecar import read_sidecar
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood.verify import Verification, verify
 from lastgood_agent.facts import Fact, FactError, bounded, optional_number, reasons, seconds
+from lastgood_agent.json_files import read_json, write_json
+from lastgood_agent.pins import Located, locate_for_restore, sync_pin
 
 log = logging.getLogger(__name__)
 
 #: `progress-N`: completed calls, last completed step (-1: unknown), calls entered, 0.
 _PROGRESS = struct.Struct("<QqQQ")
 _NUMBER_IN_NAME = re.compile(r"(?:^|(?<=[-_.]))\d{1,18}(?=[-_.]|$)")
+#: Of how many checkpoints of a directory the manifests are read for the attempt that they note.
+MOST_MANIFESTS = 20
 _MEDIA = {"disk": pb.MEDIUM_DISK, "cache": pb.MEDIUM_CACHE}
 
 
@@ -90,8 +96,16 @@ def kinds_of_save(fact: Fact) -> dict[str, Kind]:
     return {key: Kind(kind) for key, kind in stated.items() if kind in values} if isinstance(stated, Mapping) else {}
 
 
-def make_durable(prefix: str, num_shards: int) -> bool:
-    """Syncs the files of a checkpoint and their directory. False when one of them has gone or can't be synced."""
+def make_durable(prefix: str, num_shards: int, save: common_pb2.Save) -> bool:
+    """Syncs the files of a checkpoint, its pin, and their directories.
+
+    False when one of the files has gone or can't be synced, and no pin has them.
+    """
+    is_pinned = sync_pin(prefix, save)
+    return _is_synced(prefix, num_shards) or is_pinned
+
+
+def _is_synced(prefix: str, num_shards: int) -> bool:
     paths = [f"{prefix}.data-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)]
     try:
         for path in [*paths, f"{prefix}.index", os.path.dirname(prefix)]:
@@ -109,15 +123,27 @@ def make_durable(prefix: str, num_shards: int) -> bool:
 # ---------------------------------------------------------------------------------------------------------- verifying
 
 
-def verified(task: pb.VerifyTask, is_training: bool) -> pb.Verified:
-    """The answer to a task: what reading every byte of the checkpoint has found.
+@dataclass(frozen=True)
+class Answer:
+    """What reading a checkpoint has found. found: as the library says it, of the files that were read last."""
+
+    report: pb.Verified
+    found: Verification
+
+
+def verified(task: pb.VerifyTask, is_training: bool) -> Answer:
+    """The answer to a task: what reading every byte of the checkpoint has found, or else of its pin.
 
     While training goes on, the reading leaves the cache alone. Before a plan, a restore is about to read the same
     bytes: then the cache is filled anew, with what was verified.
     """
     expected = task.manifest_digest or None
     found = verify(task.prefix, expected, drop_cache=not is_training, bypass_cache=is_training, finite=False)
-    return pb.Verified(
+    pin = library_pins.find_pin(task.prefix, expected) if expected is not None and found.faults else None
+    if pin is not None:  # rotated away, perhaps just now, or written again, or only its index is damaged
+        other = verify(pin.prefix, expected, drop_cache=not is_training, bypass_cache=is_training, finite=False)
+        found = found if other.faults else other
+    report = pb.Verified(
         task_id=task.task_id,
         prefix=task.prefix,
         manifest_digest=found.digest,
@@ -125,7 +151,9 @@ def verified(task: pb.VerifyTask, is_training: bool) -> pb.Verified:
         medium=_MEDIA[found.medium],
         bytes_read=found.bytes_read,
         duration=_duration(found),
+        from_pin=found.prefix != task.prefix,
     )
+    return Answer(report, found)
 
 
 def _duration(found: Verification) -> Duration:
@@ -137,10 +165,14 @@ def _duration(found: Verification) -> Duration:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a directory. other_entries: how many of its entries belong to no checkpoint."""
+    """What lies in a directory, newest first.
+
+    other_entries: how many of its entries belong to no checkpoint. highest_attempt: that is noted there, 0 for none.
+    """
 
     checkpoints: Sequence[pb.FoundCheckpoint] = ()
     other_entries: int = 0
+    highest_attempt: int = 0
 
 
 def list_directory(directory: str, wanted: str = "") -> Listing:
@@ -149,6 +181,7 @@ def list_directory(directory: str, wanted: str = "") -> Listing:
     wanted: the prefix that the script itself names there. Where it is whole, it is all that is found: whoever names one
     may have left newer ones out on purpose, such as those of a model that somebody else has trained.
 
+    Where none is whole, the pins follow: one that is whole can be put back under its own name, and is told by that.
     A directory that can't be read is one finding with a fault: it must never look like an empty one. "" lists nothing:
     the script has named no directory.
     """
@@ -158,19 +191,21 @@ def list_directory(directory: str, wanted: str = "") -> Listing:
         everything = list_checkpoints(directory, numbered_only=False)
     except BundleError as error:
         return Listing([pb.FoundCheckpoint(prefix=directory, faults=reasons([(error.reason, error.detail)]))])
+    noted = _noted_attempt(directory, everything)
     stated = _names_in_state_file(directory)
     names = {os.path.basename(each.prefix): each for each in everything}
     if wanted and os.path.basename(wanted) in names:
         checkpoint = _find(names[os.path.basename(wanted)].prefix)
         if not checkpoint.faults:
-            return Listing([checkpoint])
+            return Listing([checkpoint], highest_attempt=noted)
     found = []
     for each in _ones_to_go_on_from(names, stated):
         checkpoint = _find(each.prefix)
         found.append(checkpoint)
         if not checkpoint.faults:
-            break
-    return Listing(found, 0 if found else _count_entries(directory))
+            return Listing(found, highest_attempt=noted)
+    found += _find_pinned(directory)
+    return Listing(found, 0 if found else _count_entries(directory), noted)
 
 
 def _ones_to_go_on_from(names: Mapping[str, Listed], stated: set[str]) -> list[Listed]:
@@ -205,9 +240,41 @@ def _names_in_state_file(directory: str) -> set[str]:
 
 def _count_entries(directory: str) -> int:
     try:
-        return len(os.listdir(directory))
+        return sum(name != library_pins.OWN_DIRECTORY for name in os.listdir(directory))
     except OSError:  # a URL, or there is no such directory
         return 0
+
+
+def _noted_attempt(directory: str, listed: Sequence[Listed]) -> int:
+    """The highest attempt that manifests beside the newest checkpoints or the names of pins tell of; 0: none does."""
+    pinned = [pin.save.attempt for pin in _pins_of(directory)]
+    return max([0, *pinned, *(_noted_beside(each.prefix) for each in listed[:MOST_MANIFESTS])])
+
+
+def _noted_beside(prefix: str) -> int:
+    try:
+        beside = read_sidecar(prefix)
+    except LastgoodError:
+        return 0
+    return beside.attempt or 0 if beside is not None else 0
+
+
+def _find_pinned(directory: str) -> list[pb.FoundCheckpoint]:
+    """The newest pin that is whole, as the checkpoint that it was."""
+    for pin in reversed(_pins_of(directory)):
+        checkpoint = _find(pin.prefix)
+        if not checkpoint.faults:
+            checkpoint.prefix = pin.own_prefix
+            return [checkpoint]
+    return []
+
+
+def _pins_of(directory: str) -> Sequence[library_pins.Pin]:
+    try:
+        return library_pins.list_pins(directory)
+    except OSError as error:
+        log.warning("the pins of %s can't be listed: %s", directory, error)
+        return ()
 
 
 def _find(prefix: str) -> pb.FoundCheckpoint:
@@ -224,29 +291,50 @@ def _find(prefix: str) -> pb.FoundCheckpoint:
 # -------------------------------------------------------------------------------------------------------------- plans
 
 
-def write_plan_manifests(
-    worker_directory: str, attempt: int, planned: Sequence[common_pb2.PlannedSeries], kinds: Sequence[dict[bytes, Kind]]
-) -> list[str]:
-    """Writes what each planned series must hold, for the hooks; the paths.
+@dataclass(frozen=True)
+class ReadySeries:
+    """One planned series as the hooks can follow it.
 
-    kinds: per series, what is known of its variables. Raises PlanError when something else lies at a prefix. What an
-    earlier agent has written for this attempt stays: its checkpoint may have been restored and rotated away since.
+    manifest: the file with what it must hold. prefix: where it lies now. was_put_back: rotation had removed it.
     """
-    paths = []
+
+    manifest: str
+    prefix: str
+    was_put_back: bool = False
+
+
+def prepare_plan(
+    worker_directory: str,
+    attempt: int,
+    planned: Sequence[common_pb2.PlannedSeries],
+    kinds: Sequence[dict[bytes, Kind]],
+    may_put_back: bool = False,
+) -> list[ReadySeries]:
+    """Writes what each planned series must hold, for the hooks, and finds where it lies.
+
+    kinds: per series, what is known of its variables. may_put_back: what only a pin has gets its own name again.
+    Raises PlanError when something else lies at a prefix, and in no pin. What an earlier agent has written for this
+    attempt stays: its checkpoint may have been restored and rotated away since.
+    """
+    ready = []
     for number, (each, known) in enumerate(zip(planned, kinds, strict=True)):
         path = os.path.join(worker_directory, "plans", f"attempt-{attempt}-{number}.json")
-        paths.append(path)
-        if _is_written(path, each.manifest_digest):
-            continue
-        manifest = _planned_manifest(each)
-        with_kinds = replace(
-            manifest, entries=tuple(replace(e, kind=known.get(e.key, e.kind)) for e in manifest.entries)
-        )
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".tmp", "w") as file:
-            json.dump(manifest_to_json(with_kinds), file)
-        os.replace(path + ".tmp", path)
-    return paths
+        if not _is_written(path, each.manifest_digest):
+            found = _located(each, may_put_back)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_json(_place_of(path), {"prefix": found.prefix, "was_put_back": found.was_put_back})
+            write_json(path, manifest_to_json(_with_kinds(found.manifest, known)))
+        place = read_json(_place_of(path))
+        ready.append(ReadySeries(path, str(place.get("prefix") or each.prefix), bool(place.get("was_put_back"))))
+    return ready
+
+
+def _place_of(path: str) -> str:
+    return path.removesuffix(".json") + ".place.json"
+
+
+def _with_kinds(manifest: Manifest, known: Mapping[bytes, Kind]) -> Manifest:
+    return replace(manifest, entries=tuple(replace(e, kind=known.get(e.key, e.kind)) for e in manifest.entries))
 
 
 def _is_written(path: str, digest: str) -> bool:
@@ -258,16 +346,16 @@ def _is_written(path: str, digest: str) -> bool:
         return False
 
 
-def _planned_manifest(planned: common_pb2.PlannedSeries) -> Manifest:
+def _located(planned: common_pb2.PlannedSeries, may_put_back: bool) -> Located:
     try:
-        manifest = read_manifest(planned.prefix)
+        found = locate_for_restore(planned.prefix, planned.manifest_digest, may_put_back)
     except BundleError as error:
         detail = f"the plan's checkpoint {planned.prefix} cannot be read: {error}"
         raise PlanError(planned, "", detail) from error
-    if manifest.digest != planned.manifest_digest:
+    if found.manifest.digest != planned.manifest_digest:
         detail = (
-            f"expected the checkpoint {planned.manifest_digest} at {planned.prefix}, found {manifest.digest}: "
+            f"expected the checkpoint {planned.manifest_digest} at {planned.prefix}, found {found.manifest.digest}: "
             "the prefix was written again"
         )
-        raise PlanError(planned, manifest.digest, detail)
-    return manifest
+        raise PlanError(planned, found.manifest.digest, detail)
+    return found

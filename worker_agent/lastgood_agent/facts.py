@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from lastgood.manifest import Kind, Manifest
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
+from lastgood_agent.pin_names import saves_named
 
 FACT_NAME = re.compile(r"[0-9]{6}-[0-9]{20}-[0-9]+-[0-9]+\.json")
 
@@ -225,6 +226,7 @@ def saved_report(worker: str, fact: Fact, digest: str, is_durable: bool) -> pb.R
             durable=is_durable,
             save_duration=seconds(body.get("seconds")),
             unsaved_variables=bounded_list(body.get("unsaved")),
+            held=saves_named(body.get("held")),
             observed=body.get("observed") is True,
         )
     )

@@ -5,14 +5,16 @@ Pure: a desired state in, JSON messages out. The same desired state gives the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood_agent.agent_config import Config
+from lastgood_agent.duties import ReadySeries
 from lastgood_agent.facts import Series
 from lastgood_agent.gang import tf_config_for
+from lastgood_agent.pin_names import pin_name, series_name
 
 _PLAN_KINDS = {
     common_pb2.PLAN_KIND_RESTORE: "restore",
@@ -58,20 +60,34 @@ def _newcomers_end(config: Config, end: pb.RunEnd) -> str:
     )
 
 
-def hooks_state(desired: pb.DesiredState, plan: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The whole state for the hooks. plan: as `plan_message` made it, once its files are written."""
+def hooks_state(desired: pb.DesiredState, plan: Mapping[str, Any] | None, is_live: bool) -> dict[str, Any]:
+    """The whole state for the hooks.
+
+    plan: as `plan_message` made it, once its files are written. is_live: the controller hears of saves now.
+    """
     return {
         "type": "state",
         "attempt": desired.attempt,
         "steering": desired.steering,
         "gate_open": desired.gate_open,
         "plan": plan,
+        "pins": pins_word(desired.pins, is_live) if desired.HasField("pins") else None,
         "nothing_known": desired.nothing_known,
     }
 
 
-def plan_message(plan: common_pb2.Plan, manifest_paths: list[str]) -> dict[str, Any]:
-    """PLAN, with the files that hold the manifests of its series."""
+def pins_word(pins: pb.Pins, is_live: bool) -> dict[str, Any]:
+    """PINS: what of the saves that were made here must outlive rotation, and up to which they are decided."""
+    return {
+        "live": is_live,
+        "good": [{"name": pin_name(each.save), "prefix": each.prefix} for each in pins.good],
+        "undecided": [pin_name(save) for save in pins.undecided],
+        "through": {series_name(save.series): [save.attempt, save.ordinal] for save in pins.through},
+    }
+
+
+def plan_message(plan: common_pb2.Plan, ready: Sequence[ReadySeries]) -> dict[str, Any]:
+    """PLAN, with the files that hold the manifests of its series, and where these lie now."""
     return {
         "kind": _PLAN_KINDS.get(plan.kind, "fresh"),
         "series": [
@@ -79,12 +95,14 @@ def plan_message(plan: common_pb2.Plan, manifest_paths: list[str]) -> dict[str, 
                 "signature": planned.series.signature,
                 "ordinal": planned.series.ordinal,
                 "directories": list(planned.directories),
-                "prefix": planned.prefix,
+                "prefix": found.prefix,
                 "digest": planned.manifest_digest,
                 "step": planned.step if planned.HasField("step") else None,
-                "manifest": path,
+                "manifest": found.manifest,
+                "pin": pin_name(planned.save) if planned.HasField("save") else "",
+                "put_back": found.was_put_back,
             }
-            for planned, path in zip(plan.series, manifest_paths, strict=True)
+            for planned, found in zip(plan.series, ready, strict=True)
         ],
     }
 

@@ -56,13 +56,14 @@ class Plans:
     async def _prepare(self, attempt: int, plan: common_pb2.Plan) -> None:
         directory, series = self._config.worker_directory, list(plan.series)
         kinds = [self._spool.known_kinds(orders.series_of(planned)) for planned in series]
+        may_put_back = self._config.worker == self._config.gang.members[0]
         try:
-            paths = await self._pools.plan(duties.write_plan_manifests, directory, attempt, series, kinds)
+            ready = await self._pools.plan(duties.prepare_plan, directory, attempt, series, kinds, may_put_back)
         except (duties.PlanError, OSError) as error:
             log.error("attempt %d: the plan can't be followed: %s", attempt, error)
             self._tell_broken(attempt, plan, error)
             return
-        self._ready = (attempt, orders.plan_message(plan, paths))
+        self._ready = (attempt, orders.plan_message(plan, ready))
         self._on_ready()
 
     def _tell_broken(self, attempt: int, plan: common_pb2.Plan, error: Exception) -> None:

@@ -68,6 +68,7 @@ class Questions:
             directory=_directory_of(fact),
             checkpoints=found.checkpoints,
             other_entries=found.other_entries,
+            highest_attempt=found.highest_attempt,
         )
         report.directory_listed.CopyFrom(listed)
         self._outbox.tell(report, fact)

@@ -1,26 +1,37 @@
 """Checkpoints that the controller wants read.
 
-Decides that this agent does each task once. An answer is kept until it has been told.
+Decides that this agent does each task once, and that what it has found whole, under its own name, gets its manifest
+beside it. An answer is kept until it has been told; the manifest comes after, and its lack is no fault.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from lastgood.manifest import Kind
 from lastgood.v1 import agent_service_pb2 as pb
-from lastgood_agent import duties, facts
+from lastgood_agent import duties, facts, manifests_beside
 from lastgood_agent.background import Background
+from lastgood_agent.facts import Series
 from lastgood_agent.pools import Pools
 from lastgood_agent.reporting import Reporting
 
 
 class Readings:
-    """The tasks of one worker."""
+    """The tasks of one worker. known_kinds: what its saves of a series have said of the variables."""
 
-    def __init__(self, worker: str, reporting: Reporting, pools: Pools, background: Background) -> None:
+    def __init__(
+        self,
+        worker: str,
+        reporting: Reporting,
+        pools: Pools,
+        background: Background,
+        known_kinds: Callable[[Series], Mapping[bytes, Kind]],
+    ) -> None:
         self._worker = worker
+        self._known_kinds = known_kinds
         self._reporting = reporting
         self._pools = pools
         self._background = background
@@ -44,5 +55,8 @@ class Readings:
             return
         answer = await self._pools.read(duties.verified, task, is_training)
         report.happened_at.CopyFrom(facts.time_at(time.time()))
-        report.verified.CopyFrom(answer)
+        report.verified.CopyFrom(answer.report)
         self._reporting.keep_and_send(report)
+        if not answer.found.faults and not answer.report.from_pin and task.manifest_digest:
+            kinds = self._known_kinds(Series(task.save.series.signature, task.save.series.ordinal))
+            await self._pools.read(manifests_beside.note, answer.found, task.save.attempt, kinds, is_training)

@@ -17,7 +17,7 @@ import time
 
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
-from lastgood_agent import facts, orders
+from lastgood_agent import facts, orders, pins
 from lastgood_agent.agent_config import Config
 from lastgood_agent.background import PAUSE_S, Background
 from lastgood_agent.client import Callbacks, Client, RefusedError, UnreachableError
@@ -67,7 +67,7 @@ class Relay:
         self._saves = Saves(worker, spool, self._outbox, pools)
         self._questions = Questions(worker, self._outbox, pools, background)
         self._exports = Exports(worker, self._outbox, pools, background)
-        self._readings = Readings(worker, reporting, pools, background)
+        self._readings = Readings(worker, reporting, pools, background, spool.known_kinds)
         self._plans = Plans(config, spool, reporting, pools, background, self._publish_state)
 
     def _callbacks(self) -> Callbacks:
@@ -203,6 +203,8 @@ class Relay:
         self._desired = desired
         self._publish_state()
         order = orders.launcher_order(self._config, desired, is_newcomer)
+        if desired.HasField("end") and desired.HasField("pins") and not self._trainer.is_running:
+            await self._pools.plan(pins.tidy_up, desired.pins, desired.end.exit_status == 0)
         if order is not None:
             self._is_leaving = self._is_leaving or order["type"] == "end"
             self._link.tell(order)
@@ -215,7 +217,8 @@ class Relay:
 
     def _publish_state(self) -> None:
         if self._desired is not None:
-            self._hooks.publish(orders.hooks_state(self._desired, self._plans.ready_for(self._desired.attempt)))
+            plan = self._plans.ready_for(self._desired.attempt)
+            self._hooks.publish(orders.hooks_state(self._desired, plan, self._client.is_connected))
 
     # -- facts
 
@@ -224,6 +227,7 @@ class Relay:
             async with asyncio.timeout(OUTBOX_INTERVAL_S):  # wait_for may forget that it was cancelled
                 await self._door_bell.wait()
         self._door_bell.clear()
+        self._publish_state()  # the controller may be away by now
         self._outbox.take(self._use)
 
     def _use(self, fact: Fact) -> None:

@@ -63,4 +63,4 @@ class Saves:
     def _read(self, fact: Fact) -> tuple[Manifest, bool]:
         manifest = duties.manifest_of_save(fact, self._spool.read_index_copy(fact))
         prefix = facts.bounded(fact.body.get("prefix"))
-        return manifest, duties.make_durable(prefix, len(manifest.shard_sizes_bytes))
+        return manifest, duties.make_durable(prefix, len(manifest.shard_sizes_bytes), facts.save_of(fact))

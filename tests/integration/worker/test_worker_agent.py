@@ -275,7 +275,8 @@ def test_a_checkpoint_is_in_memory_after_it_was_read_for_a_plan_and_left_on_the_
 
     # then
     assert (list(report.verified.faults), report.verified.medium) == ([], pb.MEDIUM_DISK)
-    assert is_cached(data) is is_cached_after
+    wait_until(lambda: os.path.exists(checkpoint + ".lastgood.json"), "its manifest lies beside it")
+    wait_until(lambda: is_cached(data) is is_cached_after, f"that it is cached is {is_cached_after}")
 
 
 def test_what_the_script_asks_for_is_listed_down_to_the_first_whole_checkpoint(bench: Bench, checkpoint: str):
@@ -331,7 +332,7 @@ def test_the_hooks_get_the_plan_once_its_manifest_is_written_and_the_gate_at_onc
     _, trainer = start(bench)
     hook = Hook(trainer)
     first = hook.next_state()
-    unplanned = {"type": "state", "attempt": 1, "steering": True, "gate_open": False, "plan": None}
+    unplanned = {"type": "state", "attempt": 1, "steering": True, "gate_open": False, "plan": None, "pins": None}
     assert first == {**unplanned, "nothing_known": False}
 
     # when
@@ -356,6 +357,8 @@ def test_the_hooks_get_the_plan_once_its_manifest_is_written_and_the_gate_at_onc
                 "digest": digest,
                 "step": 10,
                 "manifest": manifest,
+                "pin": "",
+                "put_back": False,
             }
         ],
     }
