@@ -6,6 +6,7 @@ The oracle keeps its own books: it never asks the modules that it checks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lastgood.reasons import Reason
@@ -27,6 +28,7 @@ from lastgood_controller.model import (
     SaveId,
     Standing,
 )
+from lastgood_controller.pins import Word
 from lastgood_controller.step import Step
 
 if TYPE_CHECKING:
@@ -72,6 +74,18 @@ class Oracle:
         """8: no trainer starts beside one of an older attempt."""
         others = [w.trainer for w in self.world.workers.values() if w.trainer is not None]
         assert all(other.attempt >= attempt for other in others), f"attempt {attempt} starts beside {others}"
+
+    def check_rotation(self, word: Word | None, rotate: Callable[[], None]) -> None:
+        """14: what the hooks were told to be good, and was there, is there after rotation."""
+        good = [(each.prefix, each.manifest_digest) for each in (word.good if word is not None else ())]
+        there = [each for each in good if self._is_there(*each)]
+        rotate()
+        gone = [prefix for prefix, digest in there if not self._is_there(prefix, digest)]
+        assert gone == [], "14: a good checkpoint was rotated away"
+
+    def _is_there(self, prefix: str, digest: str) -> bool:
+        found = self.world.find(prefix, digest)
+        return found is not None and found.manifest.digest == digest
 
     def check_end(self) -> None:
         """After a run: no Good checkpoint whose workers' values are known to differ."""
@@ -146,7 +160,8 @@ class Oracle:
         attempt = before.attempt_numbered(event.attempt)
         assert attempt is not None
         if attempt.listings:
-            assert not any(file.is_whole for file in self.world.disk.values()), "5: never fresh beside a whole one"
+            whole = [file for file in (*self.world.disk.values(), *self.world.pinned.values()) if file.is_whole]
+            assert whole == [], "5: never fresh beside a whole one"
 
     def _note_start(self, attempt: int, start: SaveId | None) -> None:
         self.starts[attempt] = start

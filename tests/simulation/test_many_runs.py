@@ -20,7 +20,7 @@ ENDS = {Reason.FINISHED, Reason.BUDGET_SPENT, Reason.NO_GOOD_CHECKPOINT, Reason.
 
 
 def run_with_faults(seed: int, workers: int) -> World:
-    world = World(seed, workers)
+    world = World(seed, workers, keep=1 + seed // 2 % 3)
     while not world.is_over and world.now_s < 1120.0:
         world.advance(world.random.uniform(0.2, 8.0))
         world.strike()
@@ -123,3 +123,32 @@ def test_a_save_that_is_proven_only_after_its_branch_was_abandoned_is_never_plan
 
     plans = [attempt.plan.series[0].save for attempt in world.run.attempts[1:] if attempt.plan]
     assert plans == [SaveId(SERIES, 1, 2), SaveId(SERIES, 1, 2)]
+
+
+def test_where_rotation_leaves_only_damaged_ones_the_last_good_one_is_restored_from_its_pin() -> None:
+    # given a manager that keeps one checkpoint, and a save that is damaged before anybody has read it
+    world = World(seed=5, total_steps=40, keep=1)
+    first, second = (SaveId(SERIES, 1, ordinal) for ordinal in (1, 2))
+    advance_until(world, lambda: first in world.run.checkpoints and is_good(world, first))
+    for worker in world.workers.values():
+        world.delay_hooks(worker, 2.0)
+    chief = world.workers[world.members[0]]
+    advance_until(world, lambda: chief.trainer is not None and chief.trainer.number == 2 and len(world.disk) == 1)
+    advance_until(world, lambda: all(file.is_whole for file in world.disk.values()))
+    world.flip_newest()
+
+    # when a worker is killed
+    world.end_trainer(chief, chief.trainer, signal=9)
+    advance_until(world, lambda: len(world.run.attempts) == 2 and world.run.attempts[1].plan is not None)
+
+    # then
+    assert world.run.attempts[1].plan is not None
+    assert [planned.save for planned in world.run.attempts[1].plan.series] == [first]
+    assert world.run.checkpoints[second].verdict.standing is Standing.BAD
+    world.advance(200.0)
+    assert world.run.end is not None
+    assert world.run.end.cause.reason is Reason.FINISHED
+
+
+def is_good(world: World, save: SaveId) -> bool:
+    return world.run.checkpoints[save].verdict.standing is Standing.GOOD

@@ -18,9 +18,9 @@ class Gang(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(seed=st.integers(0, 50), size=st.integers(1, 3))
-    def open(self, seed: int, size: int) -> None:
-        self.world = World(seed, size)
+    @initialize(seed=st.integers(0, 50), size=st.integers(1, 3), keep=st.integers(1, 3))
+    def open(self, seed: int, size: int, keep: int) -> None:
+        self.world = World(seed, size, keep=keep)
         self.world.advance(6.0)
 
     def _worker(self, index: int) -> SimWorker:

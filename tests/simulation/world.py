@@ -13,10 +13,13 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 
+import lastgood_agent
 from lastgood.manifest import Kind, Manifest, ManifestEntry
 from lastgood.reasons import Reason
 from lastgood_controller import judge, plan
@@ -55,12 +58,17 @@ from lastgood_controller.model import (
     ScriptError,
     SeriesId,
     Session,
+    Task,
     Trainer,
     TrainerPhase,
     Verification,
     WorkerId,
 )
+from lastgood_controller.pins import Word as ControllersWord
 from tests.simulation.oracle import Oracle
+
+sys.path.append(str(Path(lastgood_agent.__file__).parent / "inject"))
+from _lastgood_hooks.keeping import PinName, Word, to_keep
 
 SERIES = SeriesId("5e71e5", 0)
 DIRECTORY = "/ckpt"
@@ -86,7 +94,7 @@ class Break(Enum):
 
 @dataclass(frozen=True)
 class File:
-    """A checkpoint on a disk."""
+    """A checkpoint on a disk; under its own name and in a pin it is one and the same."""
 
     step: int
     number: int
@@ -151,13 +159,20 @@ class SimWorker:
 class World:
     """One run from its opening to its end, or to the end of a test's patience."""
 
-    def __init__(self, seed: int = 0, workers: int = 2, total_steps: int = 30, policy: Policy | None = None) -> None:
+    def __init__(
+        self, seed: int = 0, workers: int = 2, total_steps: int = 30, policy: Policy | None = None, keep: int = 3
+    ) -> None:
         self.random = random.Random(seed)
         self.now_s = 1000.0
         self.total_steps = total_steps
         self.members = tuple(WorkerId("worker", index) for index in range(workers))
         self.workers = {member: SimWorker(member) for member in self.members}
+        self.keep = keep
         self.disk: dict[str, File] = {}
+        self.pins: dict[PinName, str] = {}
+        self.pinned: dict[PinName, File] = {}
+        self.saved_at: dict[str, PinName] = {}
+        self.last_good: frozenset[PinName] = frozenset()
         self.manifests: dict[str, Manifest] = {}
         self.journal: list[tuple[Event, float]] = []
         self.seen: set[str] = set()
@@ -388,7 +403,7 @@ class World:
         for task in order.tasks:
             if task.task_id not in worker.tasks_seen:
                 worker.tasks_seen.add(task.task_id)
-                self.after(self.random.uniform(0.02, 0.5), lambda t=task: self._read(worker, t.task_id, t.prefix))
+                self.after(self.random.uniform(0.02, 0.5), lambda t=task: self._read(worker, t))
 
     def _start(self, worker: SimWorker, order: Desired) -> None:
         if worker.trainer is not None:
@@ -457,10 +472,19 @@ class World:
         worker.spools[0].clear()
         self.disconnect(worker, self.random.uniform(0.2, 2.0))
 
-    def _read(self, worker: SimWorker, task_id: str, prefix: str) -> None:
+    def find(self, prefix: str, digest: str) -> File | None:
+        """A checkpoint under its own name, else in its pin; what else lies at its name, if no pin has it."""
+        own = self.disk.get(prefix)
+        if own is not None and own.manifest.digest == digest and own.is_whole:
+            return own
+        held = (file for name, file in self.pinned.items() if self.pins[name] == prefix)
+        return next((file for file in held if file.manifest.digest == digest), own)
+
+    def _read(self, worker: SimWorker, task: Task) -> None:
         if worker.is_gone:
             return
-        file = self.disk.get(prefix)
+        task_id, prefix = task.task_id, task.prefix
+        file = self.find(prefix, task.manifest_digest)
         faults: tuple[Cause, ...] = ()
         if file is None:
             faults = (Cause(Reason.VANISHED, f"{prefix} is not there"),)
@@ -524,6 +548,10 @@ class World:
             faults = () if file.is_whole else (Cause(Reason.CORRUPT, "the checksum of w does not match"),)
             found.append(FoundCheckpoint(prefix, file.manifest.digest, file.step, faults))
             if file.is_whole:
+                return Listing(SERIES, DIRECTORY, tuple(found))
+        for name, file in sorted(self.pinned.items(), reverse=True):
+            if file.is_whole:
+                found.append(FoundCheckpoint(self.pins[name], file.manifest.digest, file.step))
                 break
         return Listing(SERIES, DIRECTORY, tuple(found))
 
@@ -532,7 +560,7 @@ class World:
             trainer.step, trainer.number, trainer.value = file.step, file.number, file.value
 
     def _restore(self, worker: SimWorker, trainer: SimTrainer, prefix: str, digest: str) -> None:
-        file = self.disk.get(prefix)
+        file = self.find(prefix, digest)
         receipt = Receipt(worker.worker, SERIES, prefix, digest, restored=2)
         if file is None or not file.is_whole or file.manifest.digest != digest:
             receipt = replace(receipt, restored=0, error="DataLossError")
@@ -580,17 +608,45 @@ class World:
     def _saved(self, worker: SimWorker, trainer: SimTrainer, save: SaveId, report: SaveReport, file: File) -> None:
         if worker.trainer is not trainer:
             return
-        self.report(worker, SaveReported(save, report))
-        self.report(worker, file.manifest)
         if worker.worker != self.members[0]:
+            self.report(worker, SaveReported(save, report))
+            self.report(worker, file.manifest)
             return
         self.disk[report.prefix] = file
-        old = sorted((f.number, p) for p, f in self.disk.items() if f.number <= file.number - 3)
+        self.oracle.check_rotation(worker.desired.pins, lambda: self._hold_and_rotate(worker, save, report, file))
+
+    def _hold_and_rotate(self, worker: SimWorker, save: SaveId, report: SaveReport, file: File) -> None:
+        held = self._pin(worker, save, report.prefix, file)
+        self.report(worker, SaveReported(save, replace(report, held=held)))
+        self.report(worker, file.manifest)
+        old = sorted((f.number, p) for p, f in self.disk.items() if f.number <= file.number - self.keep)
+        self._rotate(worker, save.attempt, old)
+
+    def _pin(self, worker: SimWorker, save: SaveId, prefix: str, file: File) -> tuple[SaveId, ...]:
+        """What the chief's hooks do when a save has returned; what they hold then."""
+        newest = PinName(save.attempt, save.ordinal, save.series.signature, save.series.ordinal)
+        self.pins[newest], self.pinned[newest], self.saved_at[prefix] = prefix, file, newest
+        said = _as_hooks_read(worker.desired.pins, self.is_up and worker.connected)
+        good = {name: at for name, at in self.pins.items() if str(name) in said.good}
+        own = [text for text, at in said.good.items() if at in self.disk and str(self.saved_at.get(at, text)) == text]
+        if good or own:
+            self.last_good = frozenset(good)
+        keep = to_keep(self.pins, newest, said, self.last_good)
+        self.pins = {name: at for name, at in self.pins.items() if name in keep}
+        self.pinned = {name: pinned for name, pinned in self.pinned.items() if name in keep}
+        assert len({*self.pins} - self.last_good - {*good}) <= 2, "besides the good ones there are at most two"
+        return tuple(SaveId(SeriesId(n.signature, n.rank), n.attempt, n.ordinal) for n in sorted(self.pins))
+
+    def _rotate(self, worker: SimWorker, attempt: int, old: list[tuple[int, str]]) -> None:
+        said = _as_hooks_read(worker.desired.pins, False)
+        held = {str(name) for name in self.pins}
+        vetoed = {at for text, at in said.good.items() if text not in held and str(self.saved_at.get(at, text)) == text}
+        old = [(number, prefix) for number, prefix in old if prefix not in vetoed]
         if old:
             for _, prefix in old:
                 del self.disk[prefix]
             prefixes = tuple(prefix for _, prefix in old)
-            self.report(worker, CheckpointsRemoved(worker.worker, trainer.attempt, prefixes))
+            self.report(worker, CheckpointsRemoved(worker.worker, attempt, prefixes))
 
     # --------------------------------------------------------------------------------------------------------- faults
 
@@ -598,7 +654,9 @@ class World:
         """One bit of the newest checkpoint changes on the disk."""
         if self.disk:
             prefix = max(self.disk, key=lambda each: self.disk[each].number)
-            self.disk[prefix] = replace(self.disk[prefix], is_whole=False)
+            hurt = self.disk[prefix]
+            self.disk[prefix] = broken = replace(hurt, is_whole=False)
+            self.pinned = {name: broken if file == hurt else file for name, file in self.pinned.items()}
 
     def diverge(self, worker: SimWorker) -> None:
         """A worker's weights change without an error."""
@@ -648,6 +706,25 @@ class World:
             worker.restores_wrong = True
         else:
             self.lose_steering(worker)
+
+
+def _as_hooks_read(word: ControllersWord | None, is_live: bool) -> Word:
+    """The controller's word on its way through agent and hooks."""
+    if word is None:
+        return Word()
+
+    def name(save: SaveId) -> str:
+        return str(PinName(save.attempt, save.ordinal, save.series.signature, save.series.ordinal))
+
+    return Word(
+        is_live,
+        {name(each.save): each.prefix for each in word.good},
+        frozenset(map(name, word.undecided)),
+        {
+            f"{save.series.signature or 'any'}.{save.series.ordinal}": (save.attempt, save.ordinal)
+            for save in word.through
+        },
+    )
 
 
 def _unheard(run: Run) -> Run:
