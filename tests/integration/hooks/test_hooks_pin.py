@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hooked_worker import FakeAgent, finish, free_address, start
+from hooked_worker import FakeAgent, finish, free_address, plan_of, start
 
 from lastgood.inspect import manifest_from_index
 from lastgood.latest.examine import examine
@@ -24,9 +24,16 @@ NOTHING_YET = {"live": True, "good": [], "undecided": [], "through": {}}
 Agents = Callable[..., FakeAgent]
 
 
-def rotate(python: str, agent: FakeAgent, directory: Path, *arguments: object, **options: Any) -> list[str]:
-    """Runs the script under the hooks; the lines that it printed."""
-    agent.say(plan=FRESH, **({} if "pins" in agent.state else {"pins": NOTHING_YET}))
+def rotate(
+    python: str,
+    agent: FakeAgent,
+    directory: Path,
+    *arguments: object,
+    said: dict[str, Any] | None = None,
+    **options: Any,
+) -> list[str]:
+    """Runs the script under the hooks; the lines that it printed. said: the agent's first word."""
+    agent.say(**{"plan": FRESH, "pins": NOTHING_YET, **(said or {})})
     words = (str(directory), *map(str, arguments))
     trainer = start(python, agent.home, "rotate.py", *words, addresses=[free_address()], agent=agent, **options)
     return [line for line in finish(trainer).splitlines() if line.startswith(("failed", "managed"))]
@@ -105,17 +112,64 @@ def test_a_prefix_that_is_written_again_does_not_hurt_what_was_pinned_from_it(
     assert verify(str(directory / "ckpt-1")).digest == saved[2]
 
 
-def test_where_there_are_no_hard_links_rotation_is_kept_from_what_is_needed(
-    tf_python: str, tmp_path: Path, agents: Agents
+REFUSE_LINKS = "import errno, os\ndef link(*a, **k):\n    raise OSError(errno.EPERM, 'no links')\nos.link = link\n"
+
+
+@pytest.fixture
+def no_links(tmp_path: Path) -> list[str]:
+    """What makes a file system that refuses links, on the path of a script."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(REFUSE_LINKS)
+    return [str(tmp_path / "path")]
+
+
+@pytest.mark.parametrize(
+    ("each_tensorflow", "has_links"),
+    [
+        ("2.21", True),
+        *(
+            pytest.param(*each, marks=pytest.mark.breadth)
+            for each in (("2.21", False), ("2.15", True), ("2.15", False))
+        ),
+    ],
+    indirect=["each_tensorflow"],
+)
+def test_a_manager_that_saves_in_the_background_begins_again_with_ckpt_1_and_hurts_nothing_good(
+    each_tensorflow: Any, tmp_path: Path, agents: Agents, no_links: list[str], has_links: bool
 ) -> None:
-    # given a file system that refuses links
-    agent, directory, path = agents(), tmp_path / "ck", tmp_path / "path"
-    path.mkdir()
-    refuse = "import errno, os\ndef link(*a, **k):\n    raise OSError(errno.EPERM, 'no links')\nos.link = link\n"
-    (path / "sitecustomize.py").write_text(refuse)
+    # given a first life, whose newest save is good
+    first, second, directory = agents("first"), agents("second", attempt=2), tmp_path / "ck"
+    options: dict[str, Any] = {"extra_path": [] if has_links else no_links}
+    rotate(each_tensorflow.python, first, directory, 2, 2, 0.1, "background", **options)
+    newest = first.facts("saved")[-1]
+    good = {"name": newest["held"][-1], "prefix": newest["prefix"]}
+    series = {**newest["series"], "directories": [str(directory)]}
+    plan = plan_of(tmp_path, [series], newest["prefix"])
+    plan["series"][0]["pin"] = good["name"]
+
+    # when the second life restores it, and uses both names again, with nothing judged
+    decided = {good["name"].rpartition(".1.")[0]: [1, 2]}
+    said = {"plan": plan, "pins": {**NOTHING_YET, "good": [good], "through": decided}}
+    rotate(each_tensorflow.python, second, directory, 2, 2, 0.1, "background", said=said, **options)
+
+    # then it is there as it was, in its pin, and so are both new ones
+    saved = digests(second)
+    assert [Path(fact["prefix"]).name for fact in second.facts("saved")] == ["ckpt-1", "ckpt-2"]
+    assert [verify(str(directory / name)).digest for name in ("ckpt-1", "ckpt-2")] == saved
+    held_now = {pin.name: verify(pin.prefix) for pin in list_pins(str(directory))}
+    assert (held_now[good["name"]].digest, held_now[good["name"]].faults) == (digests(first)[-1], ())
+    assert inodes(directory) == 3
+    assert second.facts("hook_failed") == []
+
+
+def test_where_there_are_no_hard_links_rotation_is_kept_from_what_is_needed(
+    tf_python: str, tmp_path: Path, agents: Agents, no_links: list[str]
+) -> None:
+    # given
+    agent, directory = agents(), tmp_path / "ck"
 
     # when
-    said = rotate(tf_python, agent, directory, 1, 4, 0.1, extra_path=[str(path)])
+    said = rotate(tf_python, agent, directory, 1, 4, 0.1, extra_path=no_links)
 
     # then the first save was not removed, and the manager knows of it, for when it is needed no more
     saved = digests(agent)

@@ -11,6 +11,7 @@ from lastgood_controller.model import (
     Listing,
     PlanKind,
     SaveId,
+    SeriesId,
 )
 from lastgood_controller.pins import PinnedSave, Word
 
@@ -198,6 +199,24 @@ def test_the_plans_checkpoint_must_stay_until_its_attempt_has_a_good_one_of_its_
     assert good(scene) == [first]
     scene.read()
     assert good(scene) == [third]
+
+
+def test_what_was_adopted_must_stay_until_a_save_of_the_run_is_good() -> None:
+    # given a checkpoint that was there before, asked for by a script that had made no objects yet
+    scene = Scene()
+    scene.start()
+    scene.list_directory(found(7), series=SeriesId("", 0))
+    scene.receipts()
+    adopted = SaveId(SeriesId("", 0), 0, 1)
+    assert good(scene) == [adopted]
+
+    # when
+    first = scene.save(1, held=[1])
+    assert (good(scene), scene.told(adopted)) == ([adopted], "Good")
+    scene.read()
+
+    # then
+    assert good(scene) == [first]
 
 
 def test_new_attempts_are_numbered_above_what_manifests_beside_the_checkpoints_tell() -> None:

@@ -95,4 +95,7 @@ def to_keep(
 
 
 def _is_undecided(name: PinName, word: Word) -> bool:
+    """What was there before the run (attempt 0) was decided on when it was planned."""
+    if name.attempt == 0:
+        return False
     return str(name) in word.undecided or (name.attempt, name.ordinal) > word.through.get(name.series, (-1, -1))

@@ -54,35 +54,53 @@ class Pins:
         return sorted(map(str, keep))
 
     def keep_planned(self, planned: PlannedSeries) -> None:
-        """Pins what was just restored, unless it is pinned: the next saves may rotate it away."""
+        """Pins what was just restored, unless it is pinned: the next saves may rotate it away.
+
+        Also where it is the pin of a run that nobody remembers: by its name that one would be let go.
+        """
         name = parse_pin_name(planned.pin)
         directory = directory_of(planned.prefix)
-        if name is None or not self._is_ours(directory) or is_pin(planned.prefix):
+        if name is None or not self._is_ours(directory):
             return
         with self._lock:
             if not _is_pinned(os.path.join(directory, PINS, str(name))):
                 self._pin(name, planned.prefix, directory)
 
-    def make_room(self, file_prefix: str) -> None:
-        """Before a save that may not find room: lets go all but the good ones. Pins must not be what fills the disk."""
+    def prepare(self, file_prefix: str) -> None:
+        """Before a save: what it would write over and must stay is moved into its pin; then room is made."""
         directory = directory_of(file_prefix)
+        if self._is_ours(directory):
+            with self._lock:
+                self._make_way(os.path.join(directory, os.path.basename(file_prefix)), directory)
+                self._make_room(directory)
+
+    def _make_way(self, prefix: str, directory: str) -> None:
+        """A save replaces the data files, which a link survives. What could not be linked is moved."""
+        for name, at in self._needed_and_unlinked().items():
+            if at == prefix and os.path.exists(prefix + ".index"):
+                _move(prefix, _place(directory, name))
+                self._unlinked.pop(name, None)
+
+    def _make_room(self, directory: str) -> None:
+        """Where the save may not find room, lets go all but the good ones. Pins must not be what fills the disk."""
         needed_bytes = self._needs_bytes.get(directory, 0)
-        if not needed_bytes or not self._is_ours(directory) or _free_bytes(directory) > needed_bytes:
-            return
-        with self._lock:
+        if needed_bytes and _free_bytes(directory) <= needed_bytes:
             good = self._session.pin_word.good
             others = [name for name in self._held(directory) if str(name) not in good]
             self._let_go(directory, [name for name in others if _is_the_last_link(_place(directory, name))])
 
     def kept_from_rotation(self) -> Set[str]:
         """Prefixes that are needed and could not be linked, by their real paths."""
-        kept = set(self._unlinked.values())
+        return set(self._needed_and_unlinked().values())
+
+    def _needed_and_unlinked(self) -> Dict[PinName, str]:
+        needed = dict(self._unlinked)
         for name, prefix in self._good().items():
             directory = directory_of(prefix)
             is_there = self._is_ours(directory) and self._lies_at(name, prefix)
             if is_there and not _is_pinned(_place(directory, name)):
-                kept.add(prefix)
-        return kept
+                needed[name] = prefix
+        return needed
 
     def _former(self, series: Series, held: List[PinName]) -> FrozenSet[PinName]:
         """What was good by the last word whose good ones were there, if those of the present one are not.
@@ -146,11 +164,6 @@ def _place(directory: str, name: PinName) -> str:
     return os.path.join(directory, PINS, str(name))
 
 
-def is_pin(prefix: str) -> bool:
-    """True for a prefix within a pin."""
-    return os.path.dirname(os.path.dirname(prefix)).endswith(os.sep + PINS)
-
-
 def _shards(prefix: str) -> List[str]:
     return sorted(glob.glob(glob.escape(prefix) + ".data-?????-of-?????"))
 
@@ -167,6 +180,14 @@ def _link(prefix: str, place: str) -> None:
     copy = os.path.join(place, os.path.basename(prefix) + ".index")
     shutil.copyfile(prefix + ".index", copy + ".tmp")
     os.rename(copy + ".tmp", copy)
+
+
+def _move(prefix: str, place: str) -> None:
+    """Makes a pin of a checkpoint's own files, its index last. Raises OSError."""
+    _remove(place)
+    os.makedirs(place)
+    for path in [*_shards(prefix), prefix + ".index"]:
+        os.rename(path, os.path.join(place, os.path.basename(path)))
 
 
 def _is_pinned(place: str) -> bool:

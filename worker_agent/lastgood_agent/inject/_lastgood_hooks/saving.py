@@ -84,7 +84,7 @@ class Saving:
 
     def begin(self, saver: Any, file_prefix: Any) -> Tuple[Series, int]:
         """Numbers a save before it is known whether it succeeds, so that workers agree on the numbers."""
-        self._session.guard.run("pin", lambda: self._pins.make_room(text_of(file_prefix) or ""))
+        self._session.guard.run("pin", lambda: self._pins.prepare(text_of(file_prefix) or ""))
         view = saver._graph_view
         names = [name for name, _ in children_of(view, view.root)]
         return self._session.book.begin_save(signature_of(names), directory_of(text_of(file_prefix) or ""))
