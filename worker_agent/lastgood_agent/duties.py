@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from google.protobuf.duration_pb2 import Duration
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 #: `progress-N`: completed calls, last completed step (-1: unknown), calls entered, 0.
 _PROGRESS = struct.Struct("<QqQQ")
+_NUMBER_AT_END = re.compile(r"-\d+$")
 _NUMBER_IN_NAME = re.compile(r"(?:^|(?<=[-_.]))\d{1,18}(?=[-_.]|$)")
 #: Of how many checkpoints of a directory the manifests are read for the attempt that they note.
 MOST_MANIFESTS = 20
@@ -191,37 +192,35 @@ def list_directory(directory: str, wanted: str = "") -> Listing:
         everything = list_checkpoints(directory, numbered_only=False)
     except BundleError as error:
         return Listing([pb.FoundCheckpoint(prefix=directory, faults=reasons([(error.reason, error.detail)]))])
-    noted = _noted_attempt(directory, everything)
+    pins = _pins_of(directory)
+    noted = _noted_attempt(pins, everything)
     stated = _names_in_state_file(directory)
     names = {os.path.basename(each.prefix): each for each in everything}
     if wanted and os.path.basename(wanted) in names:
         checkpoint = _find(names[os.path.basename(wanted)].prefix)
         if not checkpoint.faults:
             return Listing([checkpoint], highest_attempt=noted)
+    in_line = _ones_to_go_on_from([*names, *(os.path.basename(pin.prefix) for pin in pins)], stated)
     found = []
-    for each in _ones_to_go_on_from(names, stated):
+    for each in (each for name, each in names.items() if name in in_line):
         checkpoint = _find(each.prefix)
         found.append(checkpoint)
         if not checkpoint.faults:
             return Listing(found, highest_attempt=noted)
-    found += _find_pinned(directory)
+    found += _find_pinned(pins, {*in_line, os.path.basename(wanted)})
     return Listing(found, 0 if found else _count_entries(directory), noted)
 
 
-def _ones_to_go_on_from(names: Mapping[str, Listed], stated: set[str]) -> list[Listed]:
+def _ones_to_go_on_from(names: Iterable[str], stated: Collection[str]) -> Collection[str]:
     """Those whose name is that of one checkpoint after others, and not of one that is kept for its own sake (`best`).
 
     A CheckpointManager's ends with its number, and the state file names the newest one. Keras' ModelCheckpoint formats
     the epoch into a name of the user's own, such as `cp-0005.ckpt` or `weights.05-0.87`: these count beside others of
     their kind, or alone. A `best-0.87` beside `ckpt-12` is no step of that way.
     """
-    sure = {name for name, each in names.items() if name in stated or each.save_number is not None}
+    sure = {name for name in names if name in stated or _NUMBER_AT_END.search(name)}
     kinds = {_kind(name) for name in sure}
-    return [
-        each
-        for name, each in names.items()
-        if name in sure or (_NUMBER_IN_NAME.search(name) and (not kinds or _kind(name) in kinds))
-    ]
+    return sure | {name for name in names if _NUMBER_IN_NAME.search(name) and (not kinds or _kind(name) in kinds)}
 
 
 def _kind(name: str) -> str:
@@ -245,10 +244,11 @@ def _count_entries(directory: str) -> int:
         return 0
 
 
-def _noted_attempt(directory: str, listed: Sequence[Listed]) -> int:
+def _noted_attempt(pins: Sequence[library_pins.Pin], listed: Sequence[Listed]) -> int:
     """The highest attempt that manifests beside the newest checkpoints or the names of pins tell of; 0: none does."""
-    pinned = [pin.save.attempt for pin in _pins_of(directory)]
-    return max([0, *pinned, *(_noted_beside(each.prefix) for each in listed[:MOST_MANIFESTS])])
+    return max(
+        [0, *(pin.save.attempt for pin in pins), *(_noted_beside(each.prefix) for each in listed[:MOST_MANIFESTS])]
+    )
 
 
 def _noted_beside(prefix: str) -> int:
@@ -259,9 +259,11 @@ def _noted_beside(prefix: str) -> int:
     return beside.attempt or 0 if beside is not None else 0
 
 
-def _find_pinned(directory: str) -> list[pb.FoundCheckpoint]:
-    """The newest pin that is whole, as the checkpoint that it was."""
-    for pin in reversed(_pins_of(directory)):
+def _find_pinned(pins: Sequence[library_pins.Pin], names: Collection[str]) -> list[pb.FoundCheckpoint]:
+    """The newest pin of one of the names that is whole, as the checkpoint that it was."""
+    for pin in reversed(pins):
+        if os.path.basename(pin.prefix) not in names:
+            continue
         checkpoint = _find(pin.prefix)
         if not checkpoint.faults:
             checkpoint.prefix = pin.own_prefix
