@@ -318,6 +318,9 @@ def test_what_a_saver_of_tensorflow_1_saves_is_seen_and_says_that_it_is_not_stee
     lost = [(one["hook"], "tf.compat.v1.train.Saver" in one["error"]) for one in first.facts("steering_lost")]
     assert lost == [("", True)]
     assert again["restored"] == str(directory / f"model.ckpt-{STEPS}")
+    # and the newest two are held, as of any save that nobody judges
+    held = [[int(name.rpartition(".")[2]) for name in one["held"]] for one in first.facts("saved")]
+    assert held == [[1], *([number - 1, number] for number in range(2, len(held) + 1))]
     assert first.facts("hook_failed") == second.facts("hook_failed") == []
 
 

@@ -36,7 +36,7 @@ class Hooks:
         self.strategies = Strategies(self.session)
         self.exporting = Exporting(self.session)
         self.keras = Keras(self.session, self.exporting)
-        self.v1_saver = V1Saver(self.session, is_eager)
+        self.v1_saver = V1Saver(self.session, self.pins, is_eager)
 
     def receipt_lost(self, error: str) -> None:
         """A receipt can't be given, and without it nobody may pass the gate: steering is over."""

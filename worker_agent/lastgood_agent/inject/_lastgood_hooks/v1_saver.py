@@ -12,6 +12,7 @@ import time
 from typing import Any, Callable, Iterable, List, Optional
 
 from .guard import here, is_inside_hook
+from .pins import Pins
 from .saving import shard_sizes
 from .series import absolute, directory_of
 from .session import Session
@@ -26,8 +27,9 @@ _UNSTEERED = (
 class V1Saver:
     """The hooks of Saver.save and Saver.restore. is_eager: TensorFlow's word on this thread."""
 
-    def __init__(self, session: Session, is_eager: Callable[[], bool]) -> None:
+    def __init__(self, session: Session, pins: Pins, is_eager: Callable[[], bool]) -> None:
         self._session = session
+        self._pins = pins
         self._is_eager = is_eager
 
     def save(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> Any:
@@ -51,6 +53,7 @@ class V1Saver:
         signature = hashlib.sha256("\n".join(["tf.compat.v1.train.Saver", *names]).encode("utf-8")).hexdigest()[:16]
         series, ordinal = session.book.begin_save(signature, directory_of(prefix))
         session.book.add_saved(prefix)
+        held = session.guard.run("pin", lambda: self._pins.keep(series, ordinal, prefix)).value
         step = step_of(prefix)
         session.outbox.write(
             "saved",
@@ -65,6 +68,7 @@ class V1Saver:
             unsaved=[],
             seconds=seconds,
             observed=True,
+            held=held or [],
         )
         is_how_it_trains = step is not None and not is_eager and not session.restored and not session.has_saved
         if is_how_it_trains and session.is_steering:
