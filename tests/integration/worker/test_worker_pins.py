@@ -160,6 +160,9 @@ def test_a_directory_in_which_only_a_pin_is_whole_is_told_with_it_and_with_the_a
     pin(good, 3, attempt=7)
     rotate(good)
     Path(bad + ".data-00000-of-00001").write_bytes(b"")
+    best = lay(tmp_path / "ck", "best", 2)  # of a name that nobody goes on from
+    pin(best, 9, attempt=7)
+    rotate(best)
     directory = os.path.dirname(good)
 
     # when
