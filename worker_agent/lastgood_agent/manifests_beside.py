@@ -15,6 +15,7 @@ from contextlib import suppress
 from lastgood.attest import write_manifest
 from lastgood.errors import LastgoodError
 from lastgood.manifest import Kind
+from lastgood.pins import digest_at
 from lastgood.sidecar import Sidecar, read_sidecar, sidecar_path
 from lastgood.verify import Verification
 
@@ -39,7 +40,7 @@ def note(found: Verification, attempt: int, kinds: Mapping[bytes, Kind], leaves_
         return
     if leaves_cache:
         _forget_pages(found.prefix)
-    if not os.path.exists(found.prefix + ".index"):  # rotated away while it was written
+    if digest_at(found.prefix) != found.digest:  # rotated away while it was written, or written over
         with suppress(OSError):
             os.unlink(path)
 
