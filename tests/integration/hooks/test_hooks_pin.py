@@ -68,6 +68,9 @@ def inodes(directory: Path) -> int:
     return len({path.stat().st_ino for path in directory.rglob("*.data-*")})
 
 
+@pytest.mark.parametrize(
+    "each_tensorflow", ["2.4", pytest.param("2.15", marks=pytest.mark.breadth), "2.21"], indirect=True
+)
 def test_what_a_manager_removes_is_held_until_it_is_judged(
     each_tensorflow: Any, tmp_path: Path, agents: Agents
 ) -> None:
@@ -219,6 +222,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.breadth
 def test_pins_are_not_what_fills_a_disk(tf_python: str, tmp_path: Path, agents: Agents, small_disk: Path) -> None:
     # given room for what TensorFlow alone needs, and no more
     agent, directory = agents(), small_disk / "ck"
