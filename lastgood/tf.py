@@ -25,10 +25,8 @@ from lastgood.explanation.described import (
     Description,
     Outsider,
     Tensor,
-    Traits,
     paths_of,
     rules_of,
-    with_values_below,
 )
 from lastgood.explanation.displacement import without_numbers
 from lastgood.explanation.live import (
@@ -50,6 +48,7 @@ from lastgood.explanation.live import (
     where_contained,
     where_held,
 )
+from lastgood.explanation.looks import Looks, traits_by
 from lastgood.explanation.saved_side import describe_saved
 from lastgood.manifest import Kind
 
@@ -138,7 +137,7 @@ class _Describer:
         description = Description(
             ObjectGraph(nodes),
             self._tensors,
-            self._traits(nodes),
+            traits_by([self._looks(live) for live in self._objects], nodes),
             attached=self._attached(),
             late=late,
             rules=self._rules,
@@ -240,40 +239,20 @@ class _Describer:
 
     # ------------------------------------------------------------------------------------------------------ the traits
 
-    def _traits(self, nodes: Sequence[Node]) -> Mapping[int, Traits]:
-        filled = with_values_below(nodes)
-        unbuilt = {number for number, live in enumerate(self._objects) if is_unbuilt_optimizer(live)}
-        unbuilt.update(child for number in tuple(unbuilt) for _, child in nodes[number].children)  # its lists
-        traced_by = self._traced_by(nodes)
-        traits: Dict[int, Traits] = {}
-        for number, live in enumerate(self._objects):
-            owns_slots = is_optimizer(live)
-            traits[number] = Traits(
-                class_name=type(live).__name__,
-                slots=slots_of(live),
-                is_unbuilt=number in unbuilt
-                or is_unbuilt_layer(live)
-                or (number not in filled and not owns_slots and not is_built_layer(live)),
-                is_optimizer=owns_slots,
-                is_layer=is_keras(live, ("Layer",)),
-                name=str(getattr(live, "_name", "") or getattr(live, "name", "")) if owns_slots else "",
-                traced_by=traced_by.get(number),
-            )
-        return traits
-
-    def _traced_by(self, nodes: Sequence[Node]) -> Mapping[int, int]:
-        """Layers that Keras 3 will build by tracing the call of another one, each with that one."""
-        found: Dict[int, int] = {}
-        for number, live in enumerate(self._objects):
-            if number in found or not is_built_by_tracing(live):
-                continue
-            queue = [number]
-            for one in queue:
-                for _, child in nodes[one].children:
-                    if child not in found and child != number and not getattr(self._objects[child], "built", False):
-                        found[child] = number
-                        queue.append(child)
-        return found
+    def _looks(self, live: Any) -> Looks:
+        is_one = is_optimizer(live)
+        return Looks(
+            class_name=type(live).__name__,
+            slots=slots_of(live),
+            is_optimizer=is_one,
+            is_unbuilt_optimizer=is_unbuilt_optimizer(live),
+            is_layer=is_keras(live, ("Layer",)),
+            is_unbuilt_layer=is_unbuilt_layer(live),
+            is_built_layer=is_built_layer(live),
+            is_built=bool(getattr(live, "built", False)),
+            is_built_by_tracing=is_built_by_tracing(live),
+            name=str(getattr(live, "_name", "") or getattr(live, "name", "")) if is_one else "",
+        )
 
     # --------------------------------------------------------------------------------------------------- the outsiders
 
