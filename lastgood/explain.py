@@ -33,7 +33,7 @@ def explain(saved: Description, target: Description) -> Explanation:
         return Explanation(worst_first(by_name), (_BY_NAMES,))
     sides = Sides(saved, target)
     predictions = judge_taken(sides) + judge_loose(sides) + [_outside(one) for one in target.outsiders]
-    return Explanation(worst_first(predictions), _notes(sides))
+    return Explanation(worst_first(predictions), _notes(sides), _differences(sides))
 
 
 def explain_nothing(target: Description) -> Explanation:
@@ -79,10 +79,18 @@ def _outside(outsider: Outsider) -> Prediction:
     return Prediction(outsider.path, Outcome.LEFT_AT_INITIAL, reason, fix, name=outsider.name, is_suspected=True)
 
 
+def _differences(sides: Sides) -> Tuple[str, ...]:
+    return tuple(one.sentence for one in sides.counts if one.is_of_layers and not _is_optimizers(sides, one.parent))
+
+
+def _is_optimizers(sides: Sides, live: int) -> bool:
+    return sides.target.traits_of(live).is_optimizer or sides.is_below_optimizer(live)
+
+
 def _notes(sides: Sides) -> Tuple[str, ...]:
     notes: List[str] = []
     for one in sides.counts:
-        if sides.target.traits_of(one.parent).is_optimizer or sides.is_below_optimizer(one.parent):
+        if _is_optimizers(sides, one.parent):
             continue
         hint = ": if the odd one is not the last, those behind it get their neighbours' values"
         notes.append(one.sentence + (hint if one.is_ordered else ""))

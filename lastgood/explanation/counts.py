@@ -39,6 +39,11 @@ class CountDifference:
         return "{} saved with {} {}, the program builds {}".format(where, self.saved, self.what, self.live)
 
     @property
+    def is_of_layers(self) -> bool:
+        """Whether layers were counted, which make a model, and no other elements, of which a script may keep any."""
+        return "layers" in self.what
+
+    @property
     def is_ordered(self) -> bool:
         """Whether a child's number is its place, so that one more in the middle moves those behind it."""
         return bool(self.saved and self.live)

@@ -52,10 +52,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All predictions, worst first, and what is worth knowing beside them."""
+    """All predictions, worst first, and what is worth knowing beside them.
+
+    differences: the sentences about another number of layers, which predictions give as their reasons.
+    """
 
     predictions: Tuple[Prediction, ...]
     notes: Tuple[str, ...] = ()
+    differences: Tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
