@@ -43,6 +43,8 @@ class Reason(str, Enum):
     NOT_RESTORED = "NotRestored"  # a worker went on to train without having restored the plan's checkpoint
     RESTORED_WRONG = "RestoredWrong"  # live variables differ from the plan's manifest after the restore
     RESTORE_FAILED = "RestoreFailed"  # TensorFlow raised an error while restoring
+    MODEL_CHANGED = "ModelChanged"  # the script's objects are not those that were saved: no checkpoint would do
+    SHARED_WRITE = "SharedWrite"  # two workers save to one prefix, and would destroy each other's checkpoints
 
     # A run ended.
     FINISHED = "Finished"  # every worker ended with status 0

@@ -12,6 +12,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ReceiptPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECEIPT_POLICY_UNSPECIFIED: _ClassVar[ReceiptPolicy]
+    RECEIPT_POLICY_ENFORCE: _ClassVar[ReceiptPolicy]
+    RECEIPT_POLICY_WARN: _ClassVar[ReceiptPolicy]
+    RECEIPT_POLICY_OFF: _ClassVar[ReceiptPolicy]
+
+class SharedWritePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SHARED_WRITE_POLICY_UNSPECIFIED: _ClassVar[SharedWritePolicy]
+    SHARED_WRITE_POLICY_WARN: _ClassVar[SharedWritePolicy]
+    SHARED_WRITE_POLICY_REDIRECT: _ClassVar[SharedWritePolicy]
+    SHARED_WRITE_POLICY_STOP: _ClassVar[SharedWritePolicy]
+
 class TrainerAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRAINER_ACTION_UNSPECIFIED: _ClassVar[TrainerAction]
@@ -47,6 +61,14 @@ class Medium(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MEDIUM_PEER: _ClassVar[Medium]
     MEDIUM_DISK: _ClassVar[Medium]
     MEDIUM_CACHE: _ClassVar[Medium]
+RECEIPT_POLICY_UNSPECIFIED: ReceiptPolicy
+RECEIPT_POLICY_ENFORCE: ReceiptPolicy
+RECEIPT_POLICY_WARN: ReceiptPolicy
+RECEIPT_POLICY_OFF: ReceiptPolicy
+SHARED_WRITE_POLICY_UNSPECIFIED: SharedWritePolicy
+SHARED_WRITE_POLICY_WARN: SharedWritePolicy
+SHARED_WRITE_POLICY_REDIRECT: SharedWritePolicy
+SHARED_WRITE_POLICY_STOP: SharedWritePolicy
 TRAINER_ACTION_UNSPECIFIED: TrainerAction
 TRAINER_ACTION_HOLD: TrainerAction
 TRAINER_ACTION_RUN: TrainerAction
@@ -108,7 +130,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, desired: _Optional[_Union[DesiredState, _Mapping]] = ...) -> None: ...
 
 class DesiredState(_message.Message):
-    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "pins", "end_announced", "nothing_known")
+    __slots__ = ("attempt", "action", "addresses", "members", "plan", "listing_wanted", "gate_open", "steering", "verify_tasks", "end", "pins", "end_announced", "guards", "nothing_known")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +143,7 @@ class DesiredState(_message.Message):
     END_FIELD_NUMBER: _ClassVar[int]
     PINS_FIELD_NUMBER: _ClassVar[int]
     END_ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
+    GUARDS_FIELD_NUMBER: _ClassVar[int]
     NOTHING_KNOWN_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     action: TrainerAction
@@ -134,8 +157,9 @@ class DesiredState(_message.Message):
     end: RunEnd
     pins: Pins
     end_announced: bool
+    guards: Guards
     nothing_known: bool
-    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., pins: _Optional[_Union[Pins, _Mapping]] = ..., end_announced: _Optional[bool] = ..., nothing_known: _Optional[bool] = ...) -> None: ...
+    def __init__(self, attempt: _Optional[int] = ..., action: _Optional[_Union[TrainerAction, str]] = ..., addresses: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[_Union[_common_pb2.Worker, _Mapping]]] = ..., plan: _Optional[_Union[_common_pb2.Plan, _Mapping]] = ..., listing_wanted: _Optional[bool] = ..., gate_open: _Optional[bool] = ..., steering: _Optional[bool] = ..., verify_tasks: _Optional[_Iterable[_Union[VerifyTask, _Mapping]]] = ..., end: _Optional[_Union[RunEnd, _Mapping]] = ..., pins: _Optional[_Union[Pins, _Mapping]] = ..., end_announced: _Optional[bool] = ..., guards: _Optional[_Union[Guards, _Mapping]] = ..., nothing_known: _Optional[bool] = ...) -> None: ...
 
 class Pins(_message.Message):
     __slots__ = ("good", "undecided", "through")
@@ -156,6 +180,14 @@ class PinnedSave(_message.Message):
     prefix: str
     manifest_digest: str
     def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ...) -> None: ...
+
+class Guards(_message.Message):
+    __slots__ = ("receipts", "shared_write")
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_WRITE_FIELD_NUMBER: _ClassVar[int]
+    receipts: ReceiptPolicy
+    shared_write: SharedWritePolicy
+    def __init__(self, receipts: _Optional[_Union[ReceiptPolicy, str]] = ..., shared_write: _Optional[_Union[SharedWritePolicy, str]] = ...) -> None: ...
 
 class RunEnd(_message.Message):
     __slots__ = ("reason", "exit_status")
@@ -248,7 +280,7 @@ class Progress(_message.Message):
     def __init__(self, step: _Optional[int] = ..., completed_calls: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("report_id", "attempt", "happened_at", "trainer_changed", "save_reported", "save_failed", "verified", "directory_listed", "receipt", "call_entered", "first_step", "hook_failed", "steering_lost", "restore_left_alone", "checkpoints_removed", "strategy_made", "worker_leaving", "sigterm_handled", "exported", "noticed")
+    __slots__ = ("report_id", "attempt", "happened_at", "trainer_changed", "save_reported", "save_failed", "verified", "directory_listed", "receipt", "call_entered", "first_step", "hook_failed", "steering_lost", "restore_left_alone", "checkpoints_removed", "strategy_made", "worker_leaving", "sigterm_handled", "exported", "noticed", "shared_write")
     REPORT_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     HAPPENED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -269,6 +301,7 @@ class Report(_message.Message):
     SIGTERM_HANDLED_FIELD_NUMBER: _ClassVar[int]
     EXPORTED_FIELD_NUMBER: _ClassVar[int]
     NOTICED_FIELD_NUMBER: _ClassVar[int]
+    SHARED_WRITE_FIELD_NUMBER: _ClassVar[int]
     report_id: str
     attempt: int
     happened_at: _timestamp_pb2.Timestamp
@@ -289,7 +322,8 @@ class Report(_message.Message):
     sigterm_handled: SigtermHandled
     exported: Exported
     noticed: Noticed
-    def __init__(self, report_id: _Optional[str] = ..., attempt: _Optional[int] = ..., happened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trainer_changed: _Optional[_Union[TrainerChanged, _Mapping]] = ..., save_reported: _Optional[_Union[SaveReported, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., verified: _Optional[_Union[Verified, _Mapping]] = ..., directory_listed: _Optional[_Union[DirectoryListed, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., call_entered: _Optional[_Union[CallEntered, _Mapping]] = ..., first_step: _Optional[_Union[FirstStep, _Mapping]] = ..., hook_failed: _Optional[_Union[HookFailed, _Mapping]] = ..., steering_lost: _Optional[_Union[SteeringLost, _Mapping]] = ..., restore_left_alone: _Optional[_Union[RestoreLeftAlone, _Mapping]] = ..., checkpoints_removed: _Optional[_Union[CheckpointsRemoved, _Mapping]] = ..., strategy_made: _Optional[_Union[StrategyMade, _Mapping]] = ..., worker_leaving: _Optional[_Union[WorkerLeaving, _Mapping]] = ..., sigterm_handled: _Optional[_Union[SigtermHandled, _Mapping]] = ..., exported: _Optional[_Union[Exported, _Mapping]] = ..., noticed: _Optional[_Union[Noticed, _Mapping]] = ...) -> None: ...
+    shared_write: SharedWrite
+    def __init__(self, report_id: _Optional[str] = ..., attempt: _Optional[int] = ..., happened_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trainer_changed: _Optional[_Union[TrainerChanged, _Mapping]] = ..., save_reported: _Optional[_Union[SaveReported, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., verified: _Optional[_Union[Verified, _Mapping]] = ..., directory_listed: _Optional[_Union[DirectoryListed, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., call_entered: _Optional[_Union[CallEntered, _Mapping]] = ..., first_step: _Optional[_Union[FirstStep, _Mapping]] = ..., hook_failed: _Optional[_Union[HookFailed, _Mapping]] = ..., steering_lost: _Optional[_Union[SteeringLost, _Mapping]] = ..., restore_left_alone: _Optional[_Union[RestoreLeftAlone, _Mapping]] = ..., checkpoints_removed: _Optional[_Union[CheckpointsRemoved, _Mapping]] = ..., strategy_made: _Optional[_Union[StrategyMade, _Mapping]] = ..., worker_leaving: _Optional[_Union[WorkerLeaving, _Mapping]] = ..., sigterm_handled: _Optional[_Union[SigtermHandled, _Mapping]] = ..., exported: _Optional[_Union[Exported, _Mapping]] = ..., noticed: _Optional[_Union[Noticed, _Mapping]] = ..., shared_write: _Optional[_Union[SharedWrite, _Mapping]] = ...) -> None: ...
 
 class TrainerChanged(_message.Message):
     __slots__ = ("trainer", "next_address")
@@ -350,7 +384,7 @@ class Noticed(_message.Message):
     def __init__(self, kind: _Optional[_Union[NoticeKind, str]] = ..., path: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class SaveReported(_message.Message):
-    __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables", "held", "observed")
+    __slots__ = ("save", "prefix", "manifest_digest", "step", "save_counter", "durable", "save_duration", "unsaved_variables", "held", "observed", "redirected_from")
     SAVE_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -361,6 +395,7 @@ class SaveReported(_message.Message):
     UNSAVED_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    REDIRECTED_FROM_FIELD_NUMBER: _ClassVar[int]
     save: _common_pb2.Save
     prefix: str
     manifest_digest: str
@@ -371,7 +406,22 @@ class SaveReported(_message.Message):
     unsaved_variables: _containers.RepeatedScalarFieldContainer[str]
     held: _containers.RepeatedCompositeFieldContainer[_common_pb2.Save]
     observed: bool
-    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save_counter: _Optional[int] = ..., durable: _Optional[bool] = ..., save_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unsaved_variables: _Optional[_Iterable[str]] = ..., held: _Optional[_Iterable[_Union[_common_pb2.Save, _Mapping]]] = ..., observed: _Optional[bool] = ...) -> None: ...
+    redirected_from: str
+    def __init__(self, save: _Optional[_Union[_common_pb2.Save, _Mapping]] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., save_counter: _Optional[int] = ..., durable: _Optional[bool] = ..., save_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., unsaved_variables: _Optional[_Iterable[str]] = ..., held: _Optional[_Iterable[_Union[_common_pb2.Save, _Mapping]]] = ..., observed: _Optional[bool] = ..., redirected_from: _Optional[str] = ...) -> None: ...
+
+class SharedWrite(_message.Message):
+    __slots__ = ("directory", "prefix", "other", "is_redirected", "series")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FIELD_NUMBER: _ClassVar[int]
+    IS_REDIRECTED_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    prefix: str
+    other: _common_pb2.Worker
+    is_redirected: bool
+    series: _common_pb2.Series
+    def __init__(self, directory: _Optional[str] = ..., prefix: _Optional[str] = ..., other: _Optional[_Union[_common_pb2.Worker, _Mapping]] = ..., is_redirected: _Optional[bool] = ..., series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ...) -> None: ...
 
 class SaveFailed(_message.Message):
     __slots__ = ("save", "prefix", "error")
@@ -430,7 +480,7 @@ class FoundCheckpoint(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., step: _Optional[int] = ..., faults: _Optional[_Iterable[_Union[_common_pb2.ReasonDetail, _Mapping]]] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("series", "asked_prefix", "prefix", "manifest_digest", "restored", "left_at_initial", "wrong_value", "deferred", "taken_from_chief", "error", "duration")
+    __slots__ = ("series", "asked_prefix", "prefix", "manifest_digest", "restored", "left_at_initial", "wrong_value", "deferred", "taken_from_chief", "error", "duration", "explained", "model_change", "unmatched", "is_uncompared", "found_instead")
     SERIES_FIELD_NUMBER: _ClassVar[int]
     ASKED_PREFIX_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +492,11 @@ class Receipt(_message.Message):
     TAKEN_FROM_CHIEF_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
+    EXPLAINED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    UNMATCHED_FIELD_NUMBER: _ClassVar[int]
+    IS_UNCOMPARED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_INSTEAD_FIELD_NUMBER: _ClassVar[int]
     series: _common_pb2.Series
     asked_prefix: str
     prefix: str
@@ -453,7 +508,26 @@ class Receipt(_message.Message):
     taken_from_chief: _containers.RepeatedScalarFieldContainer[str]
     error: str
     duration: _duration_pb2.Duration
-    def __init__(self, series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ..., asked_prefix: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., restored: _Optional[int] = ..., left_at_initial: _Optional[_Iterable[str]] = ..., wrong_value: _Optional[_Iterable[str]] = ..., deferred: _Optional[int] = ..., taken_from_chief: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    explained: _containers.RepeatedCompositeFieldContainer[Explained]
+    model_change: str
+    unmatched: _containers.RepeatedCompositeFieldContainer[Explained]
+    is_uncompared: bool
+    found_instead: str
+    def __init__(self, series: _Optional[_Union[_common_pb2.Series, _Mapping]] = ..., asked_prefix: _Optional[str] = ..., prefix: _Optional[str] = ..., manifest_digest: _Optional[str] = ..., restored: _Optional[int] = ..., left_at_initial: _Optional[_Iterable[str]] = ..., wrong_value: _Optional[_Iterable[str]] = ..., deferred: _Optional[int] = ..., taken_from_chief: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explained: _Optional[_Iterable[_Union[Explained, _Mapping]]] = ..., model_change: _Optional[str] = ..., unmatched: _Optional[_Iterable[_Union[Explained, _Mapping]]] = ..., is_uncompared: _Optional[bool] = ..., found_instead: _Optional[str] = ...) -> None: ...
+
+class Explained(_message.Message):
+    __slots__ = ("key", "outcome", "reason", "fix", "is_suspected")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIX_FIELD_NUMBER: _ClassVar[int]
+    IS_SUSPECTED_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    outcome: str
+    reason: str
+    fix: str
+    is_suspected: bool
+    def __init__(self, key: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., fix: _Optional[str] = ..., is_suspected: _Optional[bool] = ...) -> None: ...
 
 class CallEntered(_message.Message):
     __slots__ = ("function",)
