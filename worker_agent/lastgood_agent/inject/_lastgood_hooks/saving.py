@@ -17,6 +17,7 @@ from .pins import Pins
 from .rotation import forget_manifest
 from .series import SAVE_COUNTER, Series, absolute, directory_of, signature_of
 from .session import Session
+from .unsaved import unsaved_variables
 from .variables import (
     MIRRORED,
     children_of,
@@ -44,6 +45,8 @@ class Saving:
         self._is_eager = is_eager
         self._thread = threading.local()
         self._kinds: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]] = weakref.WeakKeyDictionary()
+        #: How many objects a saver saved when it was last looked at for what it leaves out.
+        self._looked_at: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     def save(self, original: Callable[..., Any], saver: Any, file_prefix: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver.save."""
@@ -112,7 +115,7 @@ class Saving:
             step=step,
             save_counter=save_counter,
             kinds=self._kinds_of(saver, gathered),
-            unsaved=[],
+            unsaved=session.guard.run("unsaved", lambda: self.unsaved(saver, gathered)).value or [],
             seconds=seconds,
             observed=not is_eager,
             held=held or [],
@@ -125,6 +128,14 @@ class Saving:
         series, ordinal = begun
         prefix = absolute(text_of(file_prefix) or "")
         self._session.outbox.write("save_failed", series=series.to_json(), ordinal=ordinal, prefix=prefix, error=error)
+
+    def unsaved(self, saver: Any, gathered: Any) -> List[str]:
+        """What the save left out: looked for at the first save, and when another number of objects is saved."""
+        count = len(gathered) if gathered is not None else 0
+        if self._looked_at.get(saver) == count:
+            return []
+        self._looked_at[saver] = count
+        return unsaved_variables(saver._graph_view)
 
     def _kinds_of(self, saver: Any, gathered: Any) -> Dict[str, str]:
         """The kinds by key, computed again only when a saver saves another number of objects."""

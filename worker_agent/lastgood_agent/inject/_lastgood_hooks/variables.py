@@ -12,7 +12,7 @@ from typing import Any, Iterator, List, Optional, Tuple
 MIRRORED, SUM, MEAN, PER_WORKER = "mirrored", "aggregated_sum", "aggregated_mean", "per_worker"
 
 #: Packages whose variables wrap one of TensorFlow's, and the attributes that lead to it.
-_WRAPPING_PACKAGES = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
+WRAPPING_PACKAGES = ("keras.", "keras_nightly.", "tf_keras.", "tensorflow.python.keras.")
 _WRAPPED_ATTRIBUTES = ("_value", "_variable")
 
 #: Names of the step among the children of a root or of its optimizer, the first found is taken.
@@ -23,7 +23,7 @@ OPTIMIZER_STEP_NAMES = ("iter", "_iterations", "iterations")
 def unwrapped(live: Any) -> Any:
     """TensorFlow's own variable behind Keras' wrappers; anything else as it is."""
     for _ in range(4):
-        if not type(live).__module__.startswith(_WRAPPING_PACKAGES):
+        if not type(live).__module__.startswith(WRAPPING_PACKAGES):
             break
         inner = [getattr(live, name, None) for name in _WRAPPED_ATTRIBUTES]
         found = next((one for one in inner if one is not None), None)
