@@ -26,11 +26,18 @@ class Calls:
     """The hook of Function.__call__.
 
     after_receipts: runs a body once every receipt of what was restored so far has been written.
+    on_stepped: called after the first step that follows a restore.
     """
 
-    def __init__(self, session: Session, after_receipts: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        after_receipts: Callable[[Callable[[], None]], None],
+        on_stepped: Callable[[], None] = lambda: None,
+    ) -> None:
         self._session = session
         self._after_receipts = after_receipts
+        self._on_stepped = on_stepped
         self._views: list[Any] = []
         self._passed = 0
         self._has_told_entering = False
@@ -74,6 +81,8 @@ class Calls:
         if not self._has_told_first_step:
             self._has_told_first_step = True
             session.guard.run("progress", self.tell_first_step)
+        if session.restored:
+            session.guard.run("receipt", self._on_stepped)
         session.has_called = session.restored > 0
         self.is_settled = plan is not None or not session.is_steering
 

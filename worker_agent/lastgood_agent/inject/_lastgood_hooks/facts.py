@@ -40,6 +40,15 @@ class Outbox:
         os.rename(hidden, os.path.join(self._directory, name))
         return name
 
+    def write_beside(self, text: str, suffix: str) -> str:
+        """Writes a file that a fact then names, and returns its name."""
+        name = self._unique_name() + suffix
+        hidden = os.path.join(self._directory, "." + name)
+        with open(hidden, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(hidden, os.path.join(self._directory, name))
+        return name
+
     def _unique_name(self) -> str:
         number = next(self._numbers)
         return "{:06d}-{:020d}-{}-{}".format(self._attempt, time.monotonic_ns(), os.getpid(), number)

@@ -28,7 +28,7 @@ class Hooks:
     def __init__(self, settings: Settings) -> None:
         self.session = Session(settings)
         self.receipts = Receipts(self.session, self.receipt_lost)
-        self.calls = Calls(self.session, self.receipts.after_told)
+        self.calls = Calls(self.session, self.receipts.after_told, self.receipts.settle)
         self.pins = Pins(self.session)
         self.saving = Saving(self.session, self.pins, is_eager)
         self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle, self.pins.keep_planned)

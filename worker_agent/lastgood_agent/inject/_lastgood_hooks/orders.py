@@ -9,6 +9,10 @@ from typing import Any, Mapping, Optional, Tuple
 from .keeping import NO_WORD, Word, read_word
 
 RESTORE, ADOPT, FRESH = "restore", "adopt", "fresh"
+#: What is done with receipts: compared and held against the attempt, only told, or not compared.
+ENFORCE, WARN, OFF = "enforce", "warn", "off"
+#: What is done when somebody else writes where this worker writes: it is told, avoided, or told and the run ends.
+REDIRECT, STOP = "redirect", "stop"
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class State:
-    """The newest word of the agent. nothing_known: no checkpoint is known that the attempt could start from."""
+    """The newest word of the agent. nothing_known: no checkpoint is known that the attempt could start from.
+
+    receipts, shared_write: one of the words above, the default for any other.
+    """
 
     steering: bool = True
     gate_open: bool = False
     plan: Optional[Plan] = None
     nothing_known: bool = False
     pins: Word = NO_WORD
+    receipts: str = ENFORCE
+    shared_write: str = WARN
 
 
 def read_state(message: Mapping[str, Any], attempt: int) -> Optional[State]:
@@ -66,7 +75,13 @@ def read_state(message: Mapping[str, Any], attempt: int) -> Optional[State]:
         plan=None if plan is None else _plan(plan),
         nothing_known=bool(message.get("nothing_known", False)),
         pins=read_word(message.get("pins")),
+        receipts=_known(message.get("receipts"), (ENFORCE, WARN, OFF), ENFORCE),
+        shared_write=_known(message.get("shared_write"), (WARN, REDIRECT, STOP), WARN),
     )
+
+
+def _known(found: Any, words: Tuple[str, ...], default: str) -> str:
+    return found if found in words else default
 
 
 def _plan(document: Any) -> Plan:

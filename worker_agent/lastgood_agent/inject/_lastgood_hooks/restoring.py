@@ -75,7 +75,8 @@ class Restoring:
         except Exception as failure:
             error = describe(failure)
             seconds = time.monotonic() - started_s
-            run("receipt", lambda: self._receipts.tell_error(planned, save_path, error, seconds))
+            view = getattr(saver, "_graph_view", None)
+            run("receipt", lambda: self._receipts.tell_error(planned, save_path, error, seconds, view))
             raise
         seconds = time.monotonic() - started_s
         self._restored.add(planned.prefix)
