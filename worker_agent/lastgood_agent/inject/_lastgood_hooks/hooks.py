@@ -31,9 +31,16 @@ class Hooks:
         self.calls = Calls(self.session, self.receipts.after_told, self.receipts.settle)
         self.pins = Pins(self.session)
         self.saving = Saving(self.session, self.pins, is_eager)
-        self.restoring = Restoring(self.session, self.receipts, is_eager, self.calls.unsettle, self.pins.keep_planned)
+        self.restoring = Restoring(
+            self.session,
+            self.receipts,
+            is_eager,
+            self.calls.unsettle,
+            self.pins.keep_planned,
+            self.saving.writers.announce,
+        )
         self.rotation = Rotation(self.session, self.pins)
-        self.strategies = Strategies(self.session)
+        self.strategies = Strategies(self.session, self.saving.writers.announce_all)
         self.exporting = Exporting(self.session)
         self.keras = Keras(self.session, self.exporting)
         self.v1_saver = V1Saver(self.session, self.pins, is_eager)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 class Restoring:
     """The hooks of everything that a script can ask for a checkpoint.
 
+    on_managed: called with the prefix that each new CheckpointManager saves to.
     is_eager: TensorFlow's word on whether this thread executes eagerly; graph-mode restores are left to TensorFlow.
     """
 
@@ -37,12 +38,14 @@ class Restoring:
         is_eager: Callable[[], bool],
         on_restored: Callable[[], None],
         pin: Callable[[PlannedSeries], None],
+        on_managed: Callable[[str], None] = lambda prefix: None,
     ) -> None:
         self._session = session
         self._receipts = receipts
         self._is_eager = is_eager
         self._on_restored = on_restored
         self._pin = pin
+        self._on_managed = on_managed
         #: The directory of the manager that was made for the checkpoint of a saver.
         self._managed: MutableMapping[Any, str] = weakref.WeakKeyDictionary()
         #: Planned prefixes that were restored here, and for which directories each was given as the newest.
@@ -142,6 +145,7 @@ class Restoring:
             original(manager, *args, **kwargs)
         if not is_inside_hook():
             self._session.guard.run("manager", lambda: self.note_manager(manager))
+            self._session.guard.run("writers", lambda: self._on_managed(str(manager._prefix)))
 
     def manager_latest(self, original: Callable[..., Any], manager: Any) -> Any:
         """The property CheckpointManager.latest_checkpoint."""

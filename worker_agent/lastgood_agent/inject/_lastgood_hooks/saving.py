@@ -27,6 +27,7 @@ from .variables import (
     local_replicas,
     read_integer,
 )
+from .writers import Place, Writers, as_asked, remove_place
 
 _VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SAVE_COUNTER_KEY = SAVE_COUNTER + _VALUE_SUFFIX
@@ -43,6 +44,7 @@ class Saving:
         self._session = session
         self._pins = pins
         self._is_eager = is_eager
+        self.writers = Writers(session)
         self._thread = threading.local()
         self._kinds: weakref.WeakKeyDictionary[Any, Tuple[int, Dict[str, str]]] = weakref.WeakKeyDictionary()
         #: How many objects a saver saved when it was last looked at for what it leaves out.
@@ -54,22 +56,41 @@ class Saving:
         if is_inside_hook() or getattr(here, "is_exporting", False) or not session.claim_alone():
             return original(saver, file_prefix, *args, **kwargs)
         begun = session.guard.run("save", lambda: self.begin(saver, file_prefix)).value
+        place = None
+        if begun is not None:
+            place = session.guard.run("writers", lambda: self.place(begun[0], file_prefix, args, kwargs)).value
         self._thread.gathered = None
         started_s = time.monotonic()
         try:
-            result = original(saver, file_prefix, *args, **kwargs)
+            result = original(saver, place.prefix if place else file_prefix, *args, **kwargs)
         except Exception as failure:
             error = describe(failure)
+            if place is not None:
+                session.guard.run("writers", lambda: remove_place(place))
             if begun is not None:
                 session.guard.run("save", lambda: self.tell_failure(begun, file_prefix, error))
             raise
         seconds = time.monotonic() - started_s
         gathered, self._thread.gathered = self._thread.gathered, None
         prefix = text_of(result)
+        meant = (text_of(file_prefix) or "") if place else ""
         if begun is not None and prefix is not None:
             is_eager = self._is_eager()
-            session.guard.run("save", lambda: self.tell(begun, saver, prefix, gathered, seconds, is_eager))
-        return result
+            session.guard.run("save", lambda: self.tell(begun, saver, prefix, gathered, seconds, is_eager, meant))
+        if place is None:
+            return result
+        session.guard.run("writers", lambda: remove_place(place))
+        returned = session.guard.run("writers", lambda: as_asked(result, meant, _constant())).value
+        return result if returned is None else returned
+
+    def place(self, series: Series, file_prefix: Any, args: Any, kwargs: Any) -> Optional[Place]:
+        """Where the save is to go; None: as asked. A number that TensorFlow would append itself moves nothing."""
+        prefix = text_of(file_prefix)
+        if not prefix:
+            return None
+        is_numbered = (args and args[0] is not None) or kwargs.get("checkpoint_number") is not None
+        place = self.writers.place(series, prefix, may_move=not is_numbered)
+        return place if place.folder else None
 
     def gather(self, original: Callable[..., Any], saver: Any, *args: Any, **kwargs: Any) -> Any:
         """TrackableSaver._gather_serialized_tensors: which live object is saved under which key."""
@@ -93,15 +114,22 @@ class Saving:
         return self._session.book.begin_save(signature_of(names), directory_of(text_of(file_prefix) or ""))
 
     def tell(
-        self, begun: Tuple[Series, int], saver: Any, prefix: str, gathered: Any, seconds: float, is_eager: bool = True
+        self,
+        begun: Tuple[Series, int],
+        saver: Any,
+        prefix: str,
+        gathered: Any,
+        seconds: float,
+        is_eager: bool = True,
+        meant: str = "",
     ) -> None:
-        """Records that a save returned."""
+        """Records that a save returned. meant: the prefix that the script named, where the save went elsewhere."""
         series, ordinal = begun
         session = self._session
-        session.book.add_saved(prefix)
+        session.book.add_saved(meant or prefix)
         session.has_saved = True
         forget_manifest(prefix)
-        held = session.guard.run("pin", lambda: self._pins.keep(series, ordinal, prefix)).value
+        held = None if meant else session.guard.run("pin", lambda: self._pins.keep(series, ordinal, prefix)).value
         step, save_counter = read_counters(saver._graph_view, getattr(saver, "_object_map", None))
         if step is None:  # an average of the weights, an export: the step of the training that it belongs to
             step = session.progress.read()
@@ -116,6 +144,7 @@ class Saving:
             save_counter=save_counter,
             kinds=self._kinds_of(saver, gathered),
             unsaved=session.guard.run("unsaved", lambda: self.unsaved(saver, gathered)).value or [],
+            redirected_from=absolute(meant) if meant else "",
             seconds=seconds,
             observed=not is_eager,
             held=held or [],
@@ -213,3 +242,7 @@ def text_of(prefix: Any) -> Optional[str]:
         prefix = numpy()
     prefix = os.fspath(prefix)
     return prefix.decode("utf-8", "surrogateescape") if isinstance(prefix, bytes) else prefix
+
+
+def _constant() -> Any:
+    return getattr(sys.modules.get("tensorflow.python.framework.constant_op"), "constant", None)

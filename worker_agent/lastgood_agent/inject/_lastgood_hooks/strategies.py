@@ -16,16 +16,18 @@ _REFUSED = (PARAMETER_SERVER, TPU)
 
 
 class Strategies:
-    """The hooks of tf.distribute's strategies."""
+    """The hooks of tf.distribute's strategies. on_gang: called once this is known to be a process of a gang."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, on_gang: Callable[[], None] = lambda: None) -> None:
         self._session = session
+        self._on_gang = on_gang
 
     def gang_made(self, original: Callable[..., Any], extended: Any, *args: Any, **kwargs: Any) -> Any:
         """CollectiveAllReduceExtended._initialize_multi_worker: from here on this is the gang's process."""
         result = original(extended, *args, **kwargs)
         if not is_inside_hook():
             self._session.guard.run("strategy", lambda: self.tell_gang(extended))
+            self._session.guard.run("writers", self._on_gang)
         return result
 
     def tell_gang(self, extended: Any) -> None:
