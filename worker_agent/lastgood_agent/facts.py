@@ -26,6 +26,8 @@ MAX_LIST = 1000
 
 #: Facts about saves keep their order among each other: what was removed must have been reported first.
 SAVE_TYPES = frozenset({"saved", "save_failed", "removed"})
+#: Facts about restores and what comes after them keep theirs: whoever goes on has proven before what it restored.
+PROOF_TYPES = frozenset({"receipt", "call_entered", "first_step"})
 
 _KINDS = {
     Kind.MIRRORED: common_pb2.VARIABLE_KIND_MIRRORED,
@@ -163,6 +165,8 @@ def report_of(worker: str, fact: Fact) -> pb.Report | None:
             )
         case "receipt":
             report.receipt.CopyFrom(_receipt(fact))
+        case "shared_write":
+            report.shared_write.CopyFrom(_shared_write(fact))
         case "save_failed":
             report.save_failed.CopyFrom(
                 pb.SaveFailed(save=save_of(fact), prefix=bounded(body.get("prefix")), error=bounded(body.get("error")))
@@ -228,6 +232,7 @@ def saved_report(worker: str, fact: Fact, digest: str, is_durable: bool) -> pb.R
             unsaved_variables=bounded_list(body.get("unsaved")),
             held=saves_named(body.get("held")),
             observed=body.get("observed") is True,
+            redirected_from=bounded(body.get("redirected_from")),
         )
     )
     return report
@@ -267,6 +272,21 @@ def _receipt(fact: Fact) -> pb.Receipt:
         taken_from_chief=bounded_list(body.get("taken_from_chief")),
         error=bounded(body.get("error")),
         duration=seconds(body.get("seconds")),
+        is_uncompared=body.get("is_compared") is False,
+    )
+
+
+def _shared_write(fact: Fact) -> pb.SharedWrite:
+    body = fact.body
+    task_type, _, task_id = bounded(body.get("other"), 64).rpartition("/")
+    if not task_type or not (task_id.isascii() and task_id.isdigit()) or len(task_id) > 9:
+        raise FactError(f"{fact.name}: expected other as task_type/task_id, found {body.get('other')!r:.80}")
+    return pb.SharedWrite(
+        series=fact.series.to_proto(),
+        directory=bounded(body.get("directory")),
+        prefix=bounded(body.get("prefix")),
+        other=common_pb2.Worker(task_type=task_type, task_id=int(task_id)),
+        is_redirected=body.get("is_redirected") is True,
     )
 
 

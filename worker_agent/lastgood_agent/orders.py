@@ -21,6 +21,16 @@ _PLAN_KINDS = {
     common_pb2.PLAN_KIND_ADOPT: "adopt",
     common_pb2.PLAN_KIND_FRESH: "fresh",
 }
+_RECEIPTS = {
+    pb.RECEIPT_POLICY_ENFORCE: "enforce",
+    pb.RECEIPT_POLICY_WARN: "warn",
+    pb.RECEIPT_POLICY_OFF: "off",
+}
+_SHARED_WRITES = {
+    pb.SHARED_WRITE_POLICY_WARN: "warn",
+    pb.SHARED_WRITE_POLICY_REDIRECT: "redirect",
+    pb.SHARED_WRITE_POLICY_STOP: "stop",
+}
 
 
 def launcher_order(config: Config, desired: pb.DesiredState, is_newcomer: bool = False) -> dict[str, Any] | None:
@@ -73,6 +83,8 @@ def hooks_state(desired: pb.DesiredState, plan: Mapping[str, Any] | None, is_liv
         "plan": plan,
         "pins": pins_word(desired.pins, is_live) if desired.HasField("pins") else None,
         "nothing_known": desired.nothing_known,
+        "receipts": _RECEIPTS.get(desired.guards.receipts, "enforce"),
+        "shared_write": _SHARED_WRITES.get(desired.guards.shared_write, "warn"),
     }
 
 

@@ -29,6 +29,7 @@ from lastgood_agent.lines import Message
 from lastgood_agent.outbox import Outbox
 from lastgood_agent.plans import Plans
 from lastgood_agent.pools import Pools
+from lastgood_agent.proofs import Proofs
 from lastgood_agent.questions import Questions
 from lastgood_agent.readings import Readings
 from lastgood_agent.reporting import Reporting
@@ -65,6 +66,7 @@ class Relay:
         self._trainer = TrainerWord(config, reporting, self._are_facts_told, lambda: self._client.is_connected)
         self._outbox = Outbox(worker, spool, reporting, lambda: self._trainer.attempt)
         self._saves = Saves(worker, spool, self._outbox, pools)
+        self._proofs = Proofs(worker, spool, self._outbox, pools)
         self._questions = Questions(worker, self._outbox, pools, background)
         self._exports = Exports(worker, self._outbox, pools, background)
         self._readings = Readings(worker, reporting, pools, background, spool.known_kinds)
@@ -93,6 +95,7 @@ class Relay:
             self._load_spool()
             self._background.repeat("the outbox", self._watch_outbox)
             self._background.repeat("the saves", self._saves.work)
+            self._background.repeat("the receipts", self._proofs.work)
             self._background.start(self._talk())
         await listening
         await self._leave()
@@ -236,6 +239,8 @@ class Relay:
             self._saves.add(fact)
         elif fact.type == "exported":
             self._exports.add(fact)
+        elif fact.type in facts.PROOF_TYPES:
+            self._proofs.add(fact)
         elif fact.type == "asked":
             self._questions.add(fact)
             self._questions.answer(self._desired)
@@ -245,7 +250,7 @@ class Relay:
     def _are_facts_told(self) -> bool:
         """Every fact of the outbox is with the controller; questions of a script that has ended don't count."""
         unasked = [name for name in self._outbox.names() if name not in self._questions]
-        return not unasked and self._saves.are_done and self._client.has_everything_arrived
+        return not unasked and self._saves.are_done and self._proofs.are_done and self._client.has_everything_arrived
 
 
 def _worker_message(worker: str) -> common_pb2.Worker:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: A fact is a few KB; one of a model with a hundred thousand variables is about 10 MB.
 MAX_FACT_BYTES = 32 << 20
 MAX_INDEX_BYTES = 256 << 20
+#: The fields of facts that name another file of the outbox.
+_BESIDE = ("index_copy", "live", "before")
 #: What was moved aside is kept for whoever looks, up to this many files.
 MAX_REJECTED = 20
 #: Copies and temporary files that no fact has claimed for this long belong to a process that died between two writes.
@@ -79,10 +81,11 @@ class Spool:
             raise FactError(f"{name}: {error}") from error
 
     def forget_fact(self, fact: Fact) -> None:
-        """Removes a fact, and the index copy that it names."""
-        copy = _plain_name(fact.body.get("index_copy"))
-        if copy:
-            _remove(os.path.join(self.outbox, copy))
+        """Removes a fact, and the files beside it that it names."""
+        for field in _BESIDE:
+            name = _plain_name(fact.body.get(field))
+            if name:
+                _remove(os.path.join(self.outbox, name))
         _remove(os.path.join(self.outbox, fact.name))
 
     def reject(self, name: str, why: str) -> None:
@@ -109,15 +112,26 @@ class Spool:
         except OSError as error:
             raise FactError(f"the copy of the index, {copy}, cannot be read: {error.strerror}") from error
 
+    def read_description(self, fact: Fact, field: str) -> Any:
+        """The description of live objects that a field of a fact names; None where there is none. Raises FactError."""
+        name = _plain_name(fact.body.get(field))
+        if not name:
+            return None
+        try:
+            with open(os.path.join(self.outbox, name), "rb") as file:
+                return json.loads(file.read(MAX_FACT_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
+            raise FactError(f"the description of live objects, {name}, cannot be read: {error}") from error
+
     def remove_unclaimed(self, now_s: float) -> None:
         """Removes old files of the outbox that are no facts and that no fact names."""
-        claimed: set[Any] = set()
+        claimed: set[str] = set()
         for name in self.fact_names():
             try:
                 fact = self.read_fact(name)
             except FactError:
                 continue
-            claimed.update({name, fact.body.get("index_copy")} if fact else ())
+            claimed.update({name, *(_plain_name(fact.body.get(field)) for field in _BESIDE)} if fact else ())
         with os.scandir(self.outbox) as entries:
             for entry in entries:
                 is_old = entry.is_file(follow_symlinks=False) and now_s - entry.stat().st_mtime > UNCLAIMED_S

@@ -20,7 +20,16 @@ from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood_agent import agent, duties, orders, processes
 from lastgood_agent.agent_config import Config
-from lastgood_agent.facts import FactError, Series, new_report, parse_fact, report_of, trainer_report, trainer_state
+from lastgood_agent.facts import (
+    FactError,
+    Series,
+    new_report,
+    parse_fact,
+    report_of,
+    saved_report,
+    trainer_report,
+    trainer_state,
+)
 from lastgood_agent.gang import gang_from_arguments
 from lastgood_agent.outgoing import MAX_BATCH, Outgoing
 from lastgood_agent.ports import HeldPort, lowest_ephemeral_port
@@ -77,13 +86,42 @@ def test_a_receipt_keeps_every_field():
     assert made.receipt == expected
 
 
+def test_a_receipt_that_compared_nothing_says_so():
+    made = [report_of("worker/1", fact(type="receipt", is_compared=told)) for told in (False, True)]
+    assert [each.receipt.is_uncompared for each in made if each] == [True, False]
+
+
+def test_whoever_saves_to_the_same_prefix_is_named_in_a_report():
+    told = {"type": "shared_write", "series": SERIES, "directory": "/model", "prefix": "/model/ckpt-2"}
+    made = report_of("worker/1", fact(**told, other="worker/0", is_redirected=True))
+    assert made is not None
+    assert made.shared_write == pb.SharedWrite(
+        series=common_pb2.Series(signature="0123456789abcdef", ordinal=1),
+        directory="/model",
+        prefix="/model/ckpt-2",
+        other=common_pb2.Worker(task_type="worker", task_id=0),
+        is_redirected=True,
+    )
+    for other in ("worker", "/1", "worker/x", "worker/" + "9" * 30, None):
+        with pytest.raises(FactError, match="expected other"):
+            report_of("worker/1", fact(**told, other=other))
+
+
+def test_a_save_that_went_elsewhere_says_what_was_asked_for_and_what_it_left_out():
+    save = fact(
+        type="saved", series=SERIES, ordinal=2, redirected_from="/model/ckpt-2", unsaved=["net/blocks/0/kernel"]
+    )
+    made = saved_report("worker/1", save, "ab", is_durable=False).save_reported
+    assert (made.redirected_from, list(made.unsaved_variables)) == ("/model/ckpt-2", ["net/blocks/0/kernel"])
+
+
 TYPES = [
     *("strategy_made", "receipt", "save_failed", "removed", "call_entered", "first_step", "hook_failed"),
-    *("steering_lost", "left_alone", "sigterm_handled", "of_the_future"),
+    *("steering_lost", "left_alone", "sigterm_handled", "shared_write", "of_the_future"),
 ]
 FIELDS = [
     *("series", "ordinal", "prefix", "prefixes", "digest", "restored", "deferred", "error", "seconds", "step", "count"),
-    *("hook", "replicas", "strategy", "function", "at_s", "left_at_initial", "handler"),
+    *("hook", "replicas", "strategy", "function", "at_s", "left_at_initial", "handler", "other"),
 ]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
@@ -224,16 +262,37 @@ def test_a_fact_that_points_outside_the_outbox_reads_and_removes_nothing_there(t
     assert outside.exists()
 
 
+def test_descriptions_lie_beside_their_fact_and_go_with_it(tmp_path: Path):
+    # given
+    spool, outbox = Spool(str(tmp_path)), tmp_path / "outbox"
+    for name, text in (("a.live", '{"version": 1}'), ("b.before", "{"), ("other", "")):
+        (outbox / name).write_text(text)
+    receipt = fact(type="receipt", live="a.live", before="b.before")
+
+    # then
+    assert spool.read_description(receipt, "live") == {"version": 1}
+    assert spool.read_description(fact(type="receipt", live="../a.live"), "live") is None
+    for unreadable in (receipt, fact(type="receipt", before="gone")):
+        with pytest.raises(FactError, match="the description of live objects"):
+            spool.read_description(unreadable, "before")
+
+    # when
+    spool.forget_fact(receipt)
+
+    # then
+    assert os.listdir(outbox) == ["other"]
+
+
 def test_old_files_that_no_fact_claims_are_removed_and_nothing_else(tmp_path: Path):
     spool = Spool(str(tmp_path))
     outbox = tmp_path / "outbox"
-    (outbox / NAME).write_text(json.dumps({"type": "saved", "attempt": 3, "index_copy": "claimed"}))
-    for name in ("claimed", "unclaimed", ".half.json"):
+    (outbox / NAME).write_text(json.dumps({"type": "saved", "attempt": 3, "index_copy": "claimed", "live": "told"}))
+    for name in ("claimed", "told", "unclaimed", ".half.json"):
         (outbox / name).write_text("")
     spool.remove_unclaimed(now_s=os.stat(outbox / NAME).st_mtime + 60)
-    assert len(os.listdir(outbox)) == 4
+    assert len(os.listdir(outbox)) == 5
     spool.remove_unclaimed(now_s=os.stat(outbox / NAME).st_mtime + 7200)
-    assert sorted(os.listdir(outbox)) == [NAME, "claimed"]
+    assert sorted(os.listdir(outbox)) == [NAME, "claimed", "told"]
 
 
 # ------------------------------------------------------------------------------------------------------------- orders
@@ -297,6 +356,19 @@ def test_a_worker_that_comes_after_the_end_is_told_what_to_do():
 def test_a_fresh_plan_has_no_series():
     plan = common_pb2.Plan(kind=common_pb2.PLAN_KIND_FRESH)
     assert orders.plan_message(plan, []) == {"kind": "fresh", "series": []}
+
+
+def test_what_the_hooks_do_about_restores_and_saves_that_go_wrong_is_the_controllers_word():
+    # given a controller that says it, and an older one that does not
+    guards = pb.Guards(receipts=pb.RECEIPT_POLICY_WARN, shared_write=pb.SHARED_WRITE_POLICY_REDIRECT)
+    told = pb.DesiredState(attempt=4, steering=True, guards=guards)
+    older = pb.DesiredState(attempt=4, steering=True)
+
+    # then
+    common = {"type": "state", "attempt": 4, "steering": True, "gate_open": False, "plan": None, "pins": None}
+    common["nothing_known"] = False
+    assert orders.hooks_state(told, None, is_live=True) == {**common, "receipts": "warn", "shared_write": "redirect"}
+    assert orders.hooks_state(older, None, is_live=True) == {**common, "receipts": "enforce", "shared_write": "warn"}
 
 
 # ----------------------------------------------------------------------------------------------- small parts with files
