@@ -3,7 +3,7 @@
 from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from lastgood.command import Command
-from lastgood_controller.controller_command import CONTROLLER
+from lastgood_controller.controller_command import CONTROLLER, add_guards
 
 __all__ = ["CONTROLLER", "JOB", "JOBS", "LAUNCH", "REOPEN", "WATCH"]
 
@@ -32,6 +32,7 @@ def _configure_launch(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--steering", choices=("on", "off"), default="on", help="off: observe only, restores are the script's own"
     )
+    add_guards(parser)
     parser.add_argument(
         "--max-restarts", type=int, metavar="N", help="restarts in a row without a new good checkpoint before it stops"
     )

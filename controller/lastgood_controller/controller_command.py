@@ -6,6 +6,8 @@ from dataclasses import fields
 from lastgood.command import Command
 from lastgood_controller.model import (
     Policy,
+    ReceiptPolicy,
+    SharedWritePolicy,
 )
 
 _POLICY_HELP = {
@@ -24,6 +26,25 @@ _POLICY_HELP = {
 }
 
 
+def add_guards(parser: ArgumentParser) -> None:
+    """What is done about restores and saves that go wrong."""
+    defaults = Policy()
+    parser.add_argument(
+        "--receipts",
+        choices=[each.value for each in ReceiptPolicy],
+        default=defaults.receipts.value,
+        help="a restore that puts other values into the variables than were saved: enforce fails the attempt, warn only"
+        f" tells, off compares nothing (default: {defaults.receipts.value})",
+    )
+    parser.add_argument(
+        "--shared-write",
+        choices=[each.value for each in SharedWritePolicy],
+        default=defaults.shared_write.value,
+        help="two workers that save to one prefix: warn only tells, redirect sends all but one's saves elsewhere, stop"
+        f" ends the run (default: {defaults.shared_write.value})",
+    )
+
+
 def _configure(parser: ArgumentParser) -> None:
     parser.description = (
         "Serves one state directory: records what agents report, judges checkpoints, plans restarts."
@@ -37,11 +58,12 @@ def _configure(parser: ArgumentParser) -> None:
         "--metrics-listen", default="127.0.0.1:0", metavar="HOST:PORT", help="/metrics (default: a free port)"
     )
     parser.add_argument("--steering", choices=("on", "off"), default="on", help="off: observe only, steer nothing")
+    add_guards(parser)
     policy = parser.add_argument_group("policy of new runs, times in seconds")
     defaults = Policy()
     for each in fields(Policy):
         name, default = each.name, getattr(defaults, each.name)
-        if name == "steering":
+        if name not in _POLICY_HELP:
             continue
         meaning = _POLICY_HELP[name]
         policy.add_argument(

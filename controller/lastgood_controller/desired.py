@@ -14,7 +14,9 @@ from lastgood_controller.model import (
     Attempt,
     End,
     Plan,
+    ReceiptPolicy,
     Run,
+    SharedWritePolicy,
     Task,
     WorkerId,
 )
@@ -43,6 +45,7 @@ class Desired:
     steering: False: the hooks observe only. Equal for the whole gang.
     end_announced: the gang is about to be stopped; each trainer gets SIGTERM once, and may save and end by itself.
     pins: what must outlive rotation, for the chief alone.
+    receipts, shared_write: what the hooks do about restores and saves that go wrong; equal for the whole gang.
     """
 
     attempt: int = 0
@@ -58,6 +61,8 @@ class Desired:
     end_announced: bool = False
     nothing_known: bool = False
     pins: Word | None = None
+    receipts: ReceiptPolicy = ReceiptPolicy.ENFORCE
+    shared_write: SharedWritePolicy = SharedWritePolicy.REDIRECT
 
 
 def desired_state(run: Run, worker: WorkerId) -> Desired:
@@ -85,6 +90,8 @@ def desired_state(run: Run, worker: WorkerId) -> Desired:
         end_announced=action is TrainerAction.RUN and run.stop_notice is not None,
         nothing_known=attempt.plan is None and attempt.is_steered and knows_nothing(run, attempt),
         pins=pins,
+        receipts=run.policy.receipts,
+        shared_write=run.policy.shared_write,
     )
 
 

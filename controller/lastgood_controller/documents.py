@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lastgood_controller import choice, holding, incidents, lineage
+from lastgood_controller import advice, choice, holding, incidents, lineage
 from lastgood_controller.codec import kind_of, to_document
 from lastgood_controller.events import (
     Event,
@@ -20,6 +20,7 @@ from lastgood_controller.model import (
     Cause,
     Checkpoint,
     EndNotice,
+    Explained,
     Export,
     Failure,
     Notice,
@@ -64,6 +65,12 @@ def job_document(run: Run, steps: Mapping[WorkerId, int] = _NO_STEPS, waiting: s
         "workers": {str(worker): _worker(run, worker) for worker in run.members},
         "waiting": waiting or None,
         "trouble": trouble or None,
+        "policy": {
+            "steering": run.policy.steering,
+            "receipts": run.policy.receipts.value,
+            "shared_write": run.policy.shared_write.value,
+        },
+        "advice": [_advice(each) for each in advice.advice(run)],
         "checkpoints": _checkpoints(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "incidents": [incident_document(incident) for incident in incidents.incidents(run)],
@@ -197,6 +204,8 @@ def _report(report: SaveReport) -> Document:
         "step": report.step,
         "durable": report.durable,
         "save_duration_s": report.save_duration_s,
+        "unsaved": list(report.unsaved_variables),
+        "redirected_from": report.redirected_from or None,
     }
 
 
@@ -251,6 +260,31 @@ def _receipt(receipt: Receipt) -> Document:
         "taken_from_chief": list(receipt.taken_from_chief),
         "error": receipt.error,
         "good": receipt.is_good,
+        "compared": not receipt.is_uncompared,
+        "model_change": receipt.model_change or None,
+        "found_instead": receipt.found_instead or None,
+        "explained": [_explained(one) for one in receipt.explained],
+        "unmatched": [_explained(one) for one in receipt.unmatched],
+    }
+
+
+def _explained(one: Explained) -> Document:
+    return {
+        "key": one.key,
+        "outcome": one.outcome,
+        "is_suspected": one.is_suspected,
+        "reason": one.reason,
+        "fix": one.fix or None,
+    }
+
+
+def _advice(one: advice.Advice) -> Document:
+    return {
+        "about": one.about,
+        "workers": [str(worker) for worker in one.workers],
+        "attempt": one.attempt,
+        "detail": one.detail,
+        "cure": one.cure,
     }
 
 

@@ -24,6 +24,7 @@ from lastgood_controller.model import (
     SaveId,
     SaveReport,
     Session,
+    SharedWrite,
     Task,
     Trainer,
     Verdict,
@@ -117,6 +118,14 @@ class SaveFailed:
     worker: WorkerId
     prefix: str
     error: str
+
+
+@dataclass(frozen=True)
+class SharedWriteSeen:
+    """A worker is about to save to a prefix to which another one of its attempt saves, too."""
+
+    attempt: int
+    shared: SharedWrite
 
 
 @dataclass(frozen=True)
@@ -295,7 +304,7 @@ class RunEnded:
 Fact = Union[
     WorkerConnected, WorkerDisconnected, TrainerChanged, StrategyMade, SaveReported, SaveFailed, Verified,
     CheckpointsRemoved, DirectoryListed, ReceiptGiven, CallEntered, FirstStepDone, HookFailed, SteeringLost,
-    RestoreLeftAlone, Exported, Noticed, StopAsked, RunOpened, WorkerLeaving, SigtermHandled,
+    RestoreLeftAlone, SharedWriteSeen, Exported, Noticed, StopAsked, RunOpened, WorkerLeaving, SigtermHandled,
 ]  # fmt: skip
 Decision = Union[
     WorkerLost, VerifyAsked, VerdictReached, Quarantined, AttemptOpened, PlanDecided, GateOpened, AttemptFailed,

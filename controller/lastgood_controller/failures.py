@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from lastgood.reasons import Reason
+from lastgood_controller.advice import shared_write_cause
 from lastgood_controller.finding import Finding, Look
 from lastgood_controller.first_cause import ends
 from lastgood_controller.model import (
@@ -20,10 +21,11 @@ from lastgood_controller.model import (
     NoticeKind,
     PlanKind,
     Run,
+    SharedWritePolicy,
     TrainerPhase,
     WorkerId,
 )
-from lastgood_controller.receipts import lacking, objection, receipt_for
+from lastgood_controller.receipts import held_against, lacking, receipt_for
 from lastgood_controller.refusals import sentence
 from lastgood_controller.starting import late_starts
 from lastgood_controller.step import named
@@ -58,6 +60,7 @@ def first_failure(run: Run, found: tuple[Finding, ...]) -> Failure | None:
 _EXPLAINS = {
     Reason.RESTORE_FAILED: 0,
     Reason.RESTORED_WRONG: 0,
+    Reason.MODEL_CHANGED: 0,
     Reason.LAUNCHER_LOST: 1,
     Reason.WORKER_KILLED: 1,
     Reason.OUT_OF_MEMORY: 1,
@@ -127,7 +130,7 @@ def _bad_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]
     for planned in attempt.plan.series:
         for worker in run.members:
             receipt = receipt_for(attempt, worker, planned)
-            cause = objection(receipt, planned) if receipt is not None else None
+            cause = held_against(run, receipt, planned) if receipt is not None else None
             if receipt is not None and cause is not None:
                 bad.append(Failure(worker, cause, receipt.at_s))
     if not bad:
@@ -186,6 +189,15 @@ def _trained_anyway_s(run: Run, attempt: Attempt, worker: WorkerId) -> float | N
     return min(saved, default=None)
 
 
+# ------------------------------------------------------------------------------------------------------------ the saves
+
+
+def _shared_writes(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    """Two workers that save to one prefix end the attempt only where the policy wants that."""
+    if run.policy.shared_write is SharedWritePolicy.STOP:
+        yield from (Failure(each.worker, shared_write_cause(each), each.at_s) for each in attempt.shared_writes)
+
+
 _CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (
     _refusals,
     ends,
@@ -194,6 +206,7 @@ _CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (
     _silence,
     _bad_receipts,
     _missing_receipts,
+    _shared_writes,
 )
 
 

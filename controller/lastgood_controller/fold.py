@@ -31,6 +31,7 @@ from lastgood_controller.events import (
     RunOpened,
     SaveFailed,
     SaveReported,
+    SharedWriteSeen,
     SigtermHandled,
     SteeringLost,
     StopAsked,
@@ -193,6 +194,12 @@ def apply(run: Run, event: Event, at_s: float) -> Run:
             if attempt is None:
                 return run
             return _with_attempt(run, _with_notice(attempt, replace(event.notice, at_s=at_s)))
+        case SharedWriteSeen():
+            attempt = run.attempt_numbered(event.attempt)
+            if attempt is None:
+                return run
+            shared = replace(event.shared, at_s=at_s)
+            return _with_attempt(run, replace(attempt, shared_writes=(*attempt.shared_writes, shared)))
         case AttemptFailed():
             attempt = run.attempt_numbered(event.number)
             if attempt is None:

@@ -29,6 +29,7 @@ from lastgood_controller.events import (
     RunOpened,
     SaveFailed,
     SaveReported,
+    SharedWriteSeen,
     SigtermHandled,
     SteeringLost,
     StopAsked,
@@ -267,6 +268,7 @@ def _admit_fact(run: Run, sender: Sender, report: Report) -> Admitted | Rejected
             | SigtermHandled()
             | Exported()
             | Noticed()
+            | SharedWriteSeen()
         ):
             return _of_known_attempt(run, report)
         case WorkerConnected() | WorkerDisconnected() | StopAsked() | RunOpened():

@@ -32,6 +32,7 @@ from lastgood_controller.model import (
     PlanKind,
     Purpose,
     Receipt,
+    ReceiptPolicy,
     Run,
     SaveId,
     SaveReport,
@@ -41,7 +42,7 @@ from lastgood_controller.model import (
     Verification,
     WorkerId,
 )
-from lastgood_controller.receipts import is_proven, restored_otherwise
+from lastgood_controller.receipts import OTHERWISE, is_proven, restored_otherwise
 from lastgood_controller.step import named
 
 #: Reasons that say nothing against the list of variables that a checkpoint's manifest gives.
@@ -85,7 +86,7 @@ def judge(run: Run, manifests: Mapping[str, Manifest], now_s: float) -> tuple[Ve
     held = holding.held(run)
     overwritten = {save: cause for save, cause in _overwritten(run).items() if save not in held}
     questioned = {task.save for task in run.tasks.values() if task.purpose is Purpose.REREAD} | set(overwritten)
-    wrong = {a.number for a in run.attempts if a.failure and a.failure.cause.reason is Reason.RESTORED_WRONG}
+    wrong = {a.number for a in run.attempts if a.failure and a.failure.cause.reason in OTHERWISE}
     questioned |= {save for save in run.checkpoints if save.attempt in wrong}
     for save in sorted(run.checkpoints, key=lambda each: (each.attempt, each.ordinal, each.series)):
         checkpoint = run.checkpoints[save]
@@ -447,9 +448,13 @@ def _shared_fault(run: Run, attempt: Attempt, series: SeriesId, digest: str) -> 
         receipts += own[-1:]
     if len(receipts) < len(run.members) or not receipts:
         return None
+    if any(receipt.model_change for receipt in receipts):  # every other checkpoint would fare alike
+        return None
     if all(receipt.error for receipt in receipts):
         detail = f"in attempt {attempt.number} no worker could restore it: {receipts[0].error}"
         return Cause(Reason.QUARANTINED, detail)
+    if run.policy.receipts is not ReceiptPolicy.ENFORCE:
+        return None
     if any(receipt.error or receipt.is_good or receipt.manifest_digest != digest for receipt in receipts):
         return None
     keys = {frozenset(receipt.left_at_initial + receipt.wrong_value) for receipt in receipts}

@@ -163,6 +163,7 @@ class Launch:
         options = self._options
         argv = [*_lastgood(), "controller", "--state-dir", str(self._rundir.path), "--listen", listen]
         argv += ["--metrics-listen", metrics_listen, "--steering", "on" if options.steering else "off"]
+        argv += ["--receipts", options.receipts, "--shared-write", options.shared_write]
         if options.max_restarts is not None:
             argv += ["--max-restarts", str(options.max_restarts)]
         if options.start_timeout_s is not None:

@@ -34,6 +34,8 @@ class Options:
     job: str
     listen: str = "127.0.0.1:0"
     steering: bool = True
+    receipts: str = "enforce"
+    shared_write: str = "redirect"
     max_restarts: int | None = None
     start_timeout_s: float | None = None
     grace_s: float = 30.0
@@ -73,6 +75,8 @@ def options_from(arguments: Namespace) -> Options:
         job=job,
         listen=arguments.listen,
         steering=arguments.steering == "on",
+        receipts=arguments.receipts,
+        shared_write=arguments.shared_write,
         max_restarts=arguments.max_restarts,
         start_timeout_s=arguments.start_timeout,
         grace_s=arguments.grace,

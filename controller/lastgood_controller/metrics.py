@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from lastgood.notes import Remark
 from lastgood.reasons import Reason
+from lastgood_controller import advice
 from lastgood_controller.documents import last_good
 from lastgood_controller.events import (
     AttemptFailed,
@@ -27,17 +29,20 @@ from lastgood_controller.events import (
     ReceiptGiven,
     RunEnded,
     RunOpened,
+    SaveReported,
+    SharedWriteSeen,
     SteeringLost,
     VerdictReached,
 )
 from lastgood_controller.model import (
     ExportKind,
+    ReceiptPolicy,
     Run,
     Standing,
 )
 
 GOOD = "Good"
-RESTORED, FAILED = "Restored", "Failed"
+RESTORED, FAILED, WARNED, UNCOMPARED = "Restored", "Failed", "Warned", "Uncompared"
 #: What became of an export: read again and whole; read, of a format without checksums; damaged; the save raised.
 EXPORT_WHOLE, EXPORT_UNPROVEN, EXPORT_DAMAGED, EXPORT_FAILED = EXPORT_OUTCOMES = (
     "Whole",
@@ -74,9 +79,15 @@ FAILURE_REASONS = (
     Reason.NOT_RESTORED,
     Reason.RESTORED_WRONG,
     Reason.RESTORE_FAILED,
+    Reason.MODEL_CHANGED,
+    Reason.SHARED_WRITE,
     Reason.NO_GOOD_CHECKPOINT,
 )
-RESTORE_REASONS = (Reason.NOT_RESTORED, Reason.RESTORED_WRONG, Reason.RESTORE_FAILED)
+RESTORE_REASONS = (Reason.NOT_RESTORED, Reason.RESTORED_WRONG, Reason.RESTORE_FAILED, Reason.MODEL_CHANGED)
+#: What a restore that went wrong is let pass for, where receipts only warn.
+WARN_REASONS = (Reason.RESTORED_WRONG, Reason.MODEL_CHANGED)
+#: What else an operator is told without anything having failed.
+ADVICE = (Remark.NOT_SAVED, Remark.TAKEN_FROM_CHIEF, Remark.UNMATCHED, Reason.SHARED_WRITE)
 
 #: Where our own code can fail; the labels of lastgood_internal_errors_total.
 INTERNAL_PLACES = ("judge", "decide", "journal", "actuator", "request", "run")
@@ -101,7 +112,9 @@ KNOWN_HOOKS = (
     "steering_lost",
     "strategy",
     "sweep",
+    "unsaved",
     "v1_saver",
+    "writers",
 )
 MAX_HOOKS = 32
 OTHER = "other"
@@ -120,6 +133,7 @@ class Metrics:
         self._restores = self._counter("restores", "Restores by workers, by what they proved.", "outcome", "reason")
         self._restarts = self._counter("restarts", "Attempts opened because an earlier one had failed.")
         self._failures = self._counter("attempts_failed", "Attempts that failed, by the reason.", "reason")
+        self._advice = self._counter("advice", "What an operator should know of a job, each thing once.", "about")
         self._hook_failures = self._counter("hook_failures", "Hooks that failed; training went on.", "hook")
         self._unsteered = self._counter("attempts_unsteered", "Attempts in which nobody was steered.")
         self._internal = self._counter("internal_errors", "Faults of lastgood's own code, by place.", "where")
@@ -135,6 +149,12 @@ class Metrics:
                 self._count_verdict(before, event)
             case ReceiptGiven():
                 self._count_receipt(before, event)
+                for remark in advice.news_of_receipt(before, event.receipt) if before else ():
+                    self._advice.labels(remark.value).inc()
+            case SaveReported() if before and advice.is_news_of_save(before, event.save.series, event.report):
+                self._advice.labels(Remark.NOT_SAVED.value).inc()
+            case SharedWriteSeen() if before and advice.is_news_of_sharing(before, event.attempt, event.shared):
+                self._advice.labels(Reason.SHARED_WRITE.value).inc()
             case AttemptFailed():
                 self._count_failure(event)
             case AttemptOpened():
@@ -169,6 +189,11 @@ class Metrics:
         for kind in ExportKind:
             for outcome in EXPORT_OUTCOMES:
                 self._exports.labels(kind.value, outcome)
+        self._restores.labels(UNCOMPARED, NO_REASON)
+        for reason in WARN_REASONS:
+            self._restores.labels(WARNED, reason.value)
+        for word in ADVICE:
+            self._advice.labels(word.value)
         for hook in (*KNOWN_HOOKS, OTHER):
             self._hook_failures.labels(hook)
         for where in INTERNAL_PLACES:
@@ -191,10 +216,12 @@ class Metrics:
         if attempt is None or (earlier is not None and earlier.is_good == receipt.is_good):
             return
         if receipt.is_good:
-            self._restores.labels(RESTORED, NO_REASON).inc()
+            self._restores.labels(UNCOMPARED if receipt.is_uncompared else RESTORED, NO_REASON).inc()
             return
         reason = Reason.RESTORE_FAILED if receipt.error else Reason.RESTORED_WRONG
-        self._restores.labels(FAILED, reason.value).inc()
+        reason = Reason.MODEL_CHANGED if receipt.model_change else reason
+        is_waived = before is not None and before.policy.receipts is not ReceiptPolicy.ENFORCE and not receipt.error
+        self._restores.labels(WARNED if is_waived else FAILED, reason.value).inc()
 
     def _count_failure(self, event: AttemptFailed) -> None:
         reason = event.failure.cause.reason

@@ -64,11 +64,28 @@ class SaveId:
 # ------------------------------------------------------------------------------------------------------------- policy
 
 
+class ReceiptPolicy(str, Enum):
+    """What becomes of a restore that put other values into the variables than the checkpoint holds."""
+
+    ENFORCE = "enforce"  # it fails the attempt
+    WARN = "warn"  # it is told, and training goes on
+    OFF = "off"  # nothing is compared
+
+
+class SharedWritePolicy(str, Enum):
+    """What is done about two workers that save to one prefix."""
+
+    WARN = "warn"  # they are told
+    REDIRECT = "redirect"  # the later member's saves go to a directory of its own from then on
+    STOP = "stop"  # the run ends
+
+
 @dataclass(frozen=True)
 class Policy:
     """What an operator may set. Every time is in seconds.
 
     steering: False observes only: nothing is steered, gated or planned, and every attempt is marked unsteered.
+    receipts, shared_write: see there. Where nothing is steered, nothing is redirected either.
     gather_s: how long to wait for every member of the gang before the first attempt.
     start_s: from the opening of an attempt until every trainer runs.
     listing_s: from the first worker's listing until the last one's.
@@ -96,6 +113,8 @@ class Policy:
     max_restarts: int = 3
     back_off_s: float = 1.0
     first_step_s: float = 600.0
+    receipts: ReceiptPolicy = ReceiptPolicy.ENFORCE
+    shared_write: SharedWritePolicy = SharedWritePolicy.REDIRECT
 
 
 # -------------------------------------------------------------------------------------------------- checkpoints
@@ -155,6 +174,8 @@ class SaveReport:
     durable: shards, index and directory were fsynced.
     held: the saves of this series that its hooks held against rotation when this one returned.
     observed: its restores cannot be steered, so that it is judged and kept and never planned.
+    unsaved_variables: what the save left out, and where it is held; told at the first save and at changes.
+    redirected_from: the prefix that the script named, where the save was sent elsewhere.
     """
 
     worker: WorkerId
@@ -166,6 +187,7 @@ class SaveReport:
     save_duration_s: float = 0.0
     unsaved_variables: tuple[str, ...] = ()
     held: tuple[SaveId, ...] = ()
+    redirected_from: str = ""
     at_s: float = 0.0
     observed: bool = False
 
@@ -339,8 +361,24 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """What became of one value in a restore, in the words of docs/explain.md."""
+
+    key: str
+    outcome: str
+    reason: str
+    fix: str = ""
+    is_suspected: bool = False
+
+
+@dataclass(frozen=True)
 class Receipt:
-    """A worker's proof after restoring. It is good when nothing is wrong, missing or raised."""
+    """A worker's proof after restoring. It is good when nothing is wrong, missing or raised.
+
+    explained: why values are wrong or were left. model_change: why it is the script's fault; "" where it is not.
+    unmatched: values that met nothing on the other side, for which nobody is blamed.
+    found_instead: where else the wrong values are. is_uncompared: receipts are switched off.
+    """
 
     worker: WorkerId
     series: SeriesId
@@ -354,11 +392,29 @@ class Receipt:
     error: str = ""
     asked_prefix: str = ""
     duration_s: float = 0.0
+    explained: tuple[Explained, ...] = ()
+    model_change: str = ""
+    unmatched: tuple[Explained, ...] = ()
+    found_instead: str = ""
+    is_uncompared: bool = False
     at_s: float = 0.0
 
     @property
     def is_good(self) -> bool:
-        return not (self.left_at_initial or self.wrong_value or self.error)
+        return not (self.left_at_initial or self.wrong_value or self.error or self.model_change)
+
+
+@dataclass(frozen=True)
+class SharedWrite:
+    """Two workers that save to one prefix, as one of them says. directory: as that one calls it."""
+
+    worker: WorkerId
+    other: WorkerId
+    directory: str
+    prefix: str
+    series: SeriesId
+    is_redirected: bool = False
+    at_s: float = 0.0
 
 
 class ExportKind(str, Enum):
@@ -451,6 +507,7 @@ class Attempt:
     left_alone: tuple[str, ...] = ()
     exports: tuple[Export, ...] = ()
     notices: tuple[Notice, ...] = ()
+    shared_writes: tuple[SharedWrite, ...] = ()
     failure: Failure | None = None
     failed_s: float | None = None
     ended_s: float | None = None

@@ -8,10 +8,12 @@ an event itself does not carry.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import assert_never
 
+from lastgood.notes import Remark
 from lastgood.reasons import Reason
+from lastgood_controller import advice
 from lastgood_controller.events import (
     AttemptEnded,
     AttemptFailed,
@@ -33,6 +35,7 @@ from lastgood_controller.events import (
     RunOpened,
     SaveFailed,
     SaveReported,
+    SharedWriteSeen,
     SigtermHandled,
     SteeringLost,
     StopAsked,
@@ -59,8 +62,10 @@ from lastgood_controller.model import (
     Plan,
     PlanKind,
     PlannedSeries,
+    Policy,
     Purpose,
     Receipt,
+    ReceiptPolicy,
     Run,
     SaveId,
     SaveReport,
@@ -115,7 +120,7 @@ def _narrate(run: Run, event: Event) -> str:
         case SigtermHandled():
             return f"{event.worker} handles SIGTERM itself ({event.handler}): it may save and end when told to"
         case SaveReported():
-            return _save_reported(event)
+            return _save_reported(run, event)
         case SaveFailed():
             return f"{event.worker} could not save {_base(event.prefix)}: {event.error}"
         case VerifyAsked():
@@ -158,6 +163,8 @@ def _narrate(run: Run, event: Event) -> str:
             return _exported(event.export)
         case Noticed():
             return _noticed(event.notice)
+        case SharedWriteSeen():
+            return str(advice.shared_write_cause(event.shared))
         case AttemptFailed():
             failure = event.failure
             who = "" if failure.worker is None or str(failure.worker) in failure.cause.detail else f"{failure.worker} "
@@ -181,6 +188,10 @@ def _narrate(run: Run, event: Event) -> str:
 def _run_opened(run: Run, event: RunOpened) -> str:
     policy = event.policy
     steering = "steering" if policy.steering else "observing only"
+    if policy.steering and policy.receipts is not ReceiptPolicy.ENFORCE:
+        steering += f", receipts={policy.receipts.value}"
+    if policy.shared_write is not Policy().shared_write:
+        steering += f", shared-write={policy.shared_write.value}"
     budget = f"at most {_count(policy.max_restarts, 'restart')} without progress"
     by = f" by {event.who}" if event.who else ""
     if not run.run_id:
@@ -236,11 +247,14 @@ def _signal_name(number: int) -> str:
 # --------------------------------------------------------------------------------------------------------- checkpoints
 
 
-def _save_reported(event: SaveReported) -> str:
+def _save_reported(run: Run, event: SaveReported) -> str:
     report = event.report
     synced = "" if report.durable else ", not yet on disk"
-    lacks = f"; not in it: {_listed(report.unsaved_variables)}" if report.unsaved_variables else ""
-    return f"{report.worker} saved {_named(report)} in {report.save_duration_s:.2f} s{synced}{lacks}"
+    elsewhere = f", away from {report.redirected_from}" if report.redirected_from else ""
+    saved = f"{report.worker} saved {_named(report)} in {report.save_duration_s:.2f} s{elsewhere}{synced}"
+    if not advice.is_news_of_save(run, event.save.series, report):
+        return saved
+    return f"{saved}; {Remark.NOT_SAVED.value}: {advice.not_saved(report)}; {advice.NOT_SAVED_CURE}"
 
 
 def _verified(run: Run, verification: Verification) -> str:
@@ -373,19 +387,33 @@ def _receipt(run: Run, event: ReceiptGiven) -> str:
     if receipt.error:
         return f"{receipt.worker} could not restore {name}: {receipt.error}"
     if not receipt.is_good:
-        return f"{receipt.worker} restored {name} wrongly: {_what_is_wrong(receipt)}"
+        lets_pass = "" if run.policy.receipts is ReceiptPolicy.ENFORCE else "; receipts only warn, so training goes on"
+        return f"{receipt.worker} restored {name} wrongly: {_what_is_wrong(receipt)}{lets_pass}"
     if not receipt.prefix:
         return f"{receipt.worker} restored nothing"
+    if receipt.is_uncompared:
+        return f"{receipt.worker} restored {name}: nothing was compared, receipts are off"
     later = f", {receipt.deferred} to be compared when they are made" if receipt.deferred else ""
-    return f"{receipt.worker} restored {name}: {_count(receipt.restored, 'value')} as in the manifest{later}"
+    restored = f"{receipt.worker} restored {name}: {_count(receipt.restored, 'value')} as in the manifest{later}"
+    return restored + "".join(f"; {each}" for each in _news_beside(run, receipt))
+
+
+def _news_beside(run: Run, receipt: Receipt) -> Iterator[str]:
+    """What is worth knowing of a good restore, once."""
+    for remark in advice.news_of_receipt(run, receipt):
+        is_own = remark is Remark.TAKEN_FROM_CHIEF
+        told = f"{advice.from_chief(receipt)}; {advice.FROM_CHIEF_CURE}" if is_own else advice.unmatched(receipt)
+        yield f"{remark.value}: {told}"
 
 
 def _what_is_wrong(receipt: Receipt) -> str:
-    parts = []
+    parts = [receipt.model_change] if receipt.model_change else []
     if receipt.wrong_value:
         parts.append(f"{len(receipt.wrong_value)} with another value ({_listed(receipt.wrong_value)})")
     if receipt.left_at_initial:
         parts.append(f"{len(receipt.left_at_initial)} left at the initial value ({_listed(receipt.left_at_initial)})")
+    if receipt.found_instead:
+        parts.append(receipt.found_instead)
     return "; ".join(parts)
 
 

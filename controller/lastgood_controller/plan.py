@@ -37,7 +37,7 @@ from lastgood_controller.model import (
     TrainerPhase,
     WorkerId,
 )
-from lastgood_controller.receipts import lacking, stand_alike
+from lastgood_controller.receipts import lacking, model_change, stand_alike
 from lastgood_controller.step import Step as Step
 from lastgood_controller.step import named
 
@@ -46,6 +46,12 @@ from lastgood_controller.step import named
 UNSTARTED_GRACE_S = 3.0
 #: How many of a worker's last lines the end of a run quotes.
 LINES_SHOWN = 5
+#: Failures that every further attempt would meet again.
+_ENDS_THE_RUN = frozenset({Reason.NO_GOOD_CHECKPOINT, Reason.SHARED_WRITE})
+_CHANGED_CURE = (
+    "No checkpoint was given up for that. Let the script build the objects that were saved, or give it an empty"
+    " directory to begin afresh, or let it go on as it is with --receipts=warn"
+)
 
 
 def decide(run: Run, now_s: float) -> Step:
@@ -107,7 +113,10 @@ def _reason_to_end(run: Run) -> RunEnded | None:
     refused = refusal(last)
     if refused is not None:
         return RunEnded(refused, exit_status=1)
-    if last.failure.cause.reason is Reason.NO_GOOD_CHECKPOINT:
+    changed = model_change(run)
+    if changed is not None:
+        return RunEnded(Cause(changed.reason, f"{changed.detail}. {_CHANGED_CURE}"), exit_status=1)
+    if last.failure.cause.reason in _ENDS_THE_RUN:
         return RunEnded(last.failure.cause, exit_status=1)
     if (cause := budget.script_fails(run)) is not None:
         return RunEnded(cause, exit_status=1)

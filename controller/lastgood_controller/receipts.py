@@ -1,6 +1,7 @@
 """What a gang's receipts prove about an attempt's plan: who restored it, who did not, who restored otherwise.
 
-Values whose variables did not exist yet count as restored until a later receipt says otherwise.
+Values whose variables did not exist yet count as restored until a later receipt says otherwise. Where the policy only
+warns, an objection is known and held against nobody, unless the restore raised or was of something else.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from lastgood_controller.model import (
     Cause,
     PlannedSeries,
     Receipt,
+    ReceiptPolicy,
     Run,
     SeriesId,
     WorkerId,
 )
 from lastgood_controller.step import named
+
+#: An attempt with such a receipt holds other values than its plan says.
+OTHERWISE = frozenset({Reason.RESTORED_WRONG, Reason.MODEL_CHANGED})
+
+#: So many reasons are quoted.
+_QUOTED = 2
 
 
 def receipt_for(attempt: Attempt, worker: WorkerId, planned: PlannedSeries) -> Receipt | None:
@@ -44,7 +52,7 @@ def is_proven(run: Run, attempt: Attempt) -> bool:
     if attempt.plan is None or lacking(run, attempt):
         return False
     own = [(receipt_for(attempt, m, planned), planned) for planned in attempt.plan.series for m in run.members]
-    return all(receipt is not None and objection(receipt, planned) is None for receipt, planned in own)
+    return all(receipt is not None and held_against(run, receipt, planned) is None for receipt, planned in own)
 
 
 def restored_otherwise(run: Run, attempt: Attempt) -> Cause | None:
@@ -52,8 +60,8 @@ def restored_otherwise(run: Run, attempt: Attempt) -> Cause | None:
     for planned in attempt.plan.series if attempt.plan is not None else ():
         for worker in run.members:
             receipt = receipt_for(attempt, worker, planned)
-            cause = objection(receipt, planned) if receipt is not None else None
-            if cause is not None and cause.reason is Reason.RESTORED_WRONG:
+            cause = held_against(run, receipt, planned) if receipt is not None else None
+            if cause is not None and cause.reason in OTHERWISE:
                 return Cause(cause.reason, f"in attempt {attempt.number}, {worker}: {cause.detail}")
     return None
 
@@ -69,7 +77,7 @@ def stand_alike(run: Run, attempt: Attempt) -> bool:
     for member in run.members:
         found = [(each, receipt_for(attempt, member, each)) for each in planned]
         given = [(each, receipt) for each, receipt in found if receipt is not None]
-        if not given or any(objection(receipt, each) is not None for each, receipt in given):
+        if not given or any(held_against(run, receipt, each) is not None for each, receipt in given):
             return False
         if attempt.entered.get(member, 0.0) < max(receipt.at_s for _, receipt in given):
             return False
@@ -77,8 +85,38 @@ def stand_alike(run: Run, attempt: Attempt) -> bool:
     return len(proven) == 1
 
 
+def held_against(run: Run, receipt: Receipt, planned: PlannedSeries) -> Cause | None:
+    """What is wrong with a receipt, as far as the policy lets it count."""
+    is_waived = run.policy.receipts is not ReceiptPolicy.ENFORCE and not receipt.error
+    if is_waived and receipt.manifest_digest == planned.manifest_digest:
+        return None
+    return objection(receipt, planned)
+
+
+def model_change(run: Run) -> Cause | None:
+    """That the script's objects are not those that were saved, by the receipts since the last restore that was proven.
+
+    A late receipt may show it when the attempt has failed for another reason, such as the error that it raised.
+    """
+    for attempt in reversed(run.attempts):
+        if attempt.opened_s < run.opened_s:
+            return None
+        for planned in attempt.plan.series if attempt.plan is not None else ():
+            for worker in run.members:
+                receipt = receipt_for(attempt, worker, planned)
+                cause = held_against(run, receipt, planned) if receipt is not None else None
+                if cause is not None and cause.reason is Reason.MODEL_CHANGED:
+                    return Cause(cause.reason, f"in attempt {attempt.number}, {worker}: {cause.detail}")
+        if attempt.gate_opened_s is not None:
+            return None
+    return None
+
+
 def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:
     """What is wrong with a receipt; None when it proves what the plan says."""
+    if receipt.model_change:
+        prefix = receipt.prefix or planned.save
+        return Cause(Reason.MODEL_CHANGED, f"{prefix} does not fit what the script builds: {receipt.model_change}")
     if receipt.error:
         return Cause(Reason.RESTORE_FAILED, f"restoring {receipt.prefix or planned.save} raised: {receipt.error}")
     if receipt.manifest_digest != planned.manifest_digest:
@@ -96,4 +134,12 @@ def objection(receipt: Receipt, planned: PlannedSeries) -> Cause | None:
         parts.append(f"{len(receipt.left_at_initial)} left at the initial value: {named(receipt.left_at_initial)}")
     if not parts:
         return None
+    parts += [receipt.found_instead] if receipt.found_instead else []
+    parts += _quoted(receipt)
     return Cause(Reason.RESTORED_WRONG, f"after restoring {receipt.prefix}, variables differ: {'; '.join(parts)}")
+
+
+def _quoted(receipt: Receipt) -> list[str]:
+    """Why, for the first few values that have a reason."""
+    reasons = {one.reason: one.key for one in reversed(receipt.explained)}
+    return [f"{key}: {reason}" for reason, key in list(reasons.items())[::-1][:_QUOTED]]

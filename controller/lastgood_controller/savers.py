@@ -27,13 +27,15 @@ def saving_over_s(run: Run, attempt: Attempt | None) -> float | None:
 
 
 def savers(run: Run, series: SeriesId) -> frozenset[WorkerId]:
-    """Workers that have saved this series at least once, in any attempt."""
-    return frozenset(
+    """Workers that have saved this series at least once, or were about to, in any attempt."""
+    saved = frozenset(
         worker
         for save, checkpoint in run.checkpoints.items()
         if save.series == series and save.attempt > 0
         for worker in (*checkpoint.reports, *checkpoint.failed)
     )
+    met = (shared for attempt in run.attempts for shared in attempt.shared_writes if shared.series == series)
+    return saved.union(*({shared.worker, shared.other} for shared in met))
 
 
 def missing(run: Run, checkpoint: Checkpoint, now_s: float) -> tuple[WorkerId, ...]:

@@ -25,6 +25,8 @@ from lastgood_controller.clock import SteadyClock
 from lastgood_controller.metrics import Metrics, MetricsServer
 from lastgood_controller.model import (
     Policy,
+    ReceiptPolicy,
+    SharedWritePolicy,
 )
 from lastgood_controller.reconciler import Reconciler
 from lastgood_controller.server import GrpcServer
@@ -93,7 +95,8 @@ def _log_to_stderr() -> None:
 
 def settings_from(arguments: Namespace) -> Settings:
     """The command line as settings. Raises MisuseError."""
-    given = {each.name: getattr(arguments, each.name) for each in fields(Policy) if each.name != "steering"}
+    chosen = ("steering", "receipts", "shared_write")
+    given = {each.name: getattr(arguments, each.name) for each in fields(Policy) if each.name not in chosen}
     if wrong := [name for name, value in given.items() if not 0 <= value < math.inf]:
         flags = ", ".join("--" + name.replace("_", "-") for name in wrong)
         raise MisuseError(f"expected 0 or more, and a number that ends, for {flags}")
@@ -101,7 +104,12 @@ def settings_from(arguments: Namespace) -> Settings:
         state_dir=Path(arguments.state_dir),
         listen=_address(arguments.listen, "--listen"),
         metrics_listen=_address(arguments.metrics_listen, "--metrics-listen"),
-        policy=Policy(steering=arguments.steering == "on", **given),
+        policy=Policy(
+            steering=arguments.steering == "on",
+            receipts=ReceiptPolicy(arguments.receipts),
+            shared_write=SharedWritePolicy(arguments.shared_write),
+            **given,
+        ),
     )
 
 

@@ -30,6 +30,7 @@ from lastgood_controller.events import (
     RestoreLeftAlone,
     SaveFailed,
     SaveReported,
+    SharedWriteSeen,
     SigtermHandled,
     SteeringLost,
     StrategyMade,
@@ -41,6 +42,7 @@ from lastgood_controller.ingest import Hello, Report, Sender
 from lastgood_controller.model import (
     Cause,
     End,
+    Explained,
     Export,
     ExportKind,
     FoundCheckpoint,
@@ -52,10 +54,13 @@ from lastgood_controller.model import (
     PlanKind,
     PlannedSeries,
     Receipt,
+    ReceiptPolicy,
     SaveId,
     SaveReport,
     ScriptError,
     SeriesId,
+    SharedWrite,
+    SharedWritePolicy,
     Task,
     Trainer,
     TrainerPhase,
@@ -103,6 +108,16 @@ _PLAN_KINDS: Mapping[PlanKind, common_pb.PlanKind] = {
     PlanKind.RESTORE: common_pb.PLAN_KIND_RESTORE,
     PlanKind.ADOPT: common_pb.PLAN_KIND_ADOPT,
     PlanKind.FRESH: common_pb.PLAN_KIND_FRESH,
+}
+_RECEIPT_POLICIES: Mapping[ReceiptPolicy, agent_pb.ReceiptPolicy] = {
+    ReceiptPolicy.ENFORCE: agent_pb.RECEIPT_POLICY_ENFORCE,
+    ReceiptPolicy.WARN: agent_pb.RECEIPT_POLICY_WARN,
+    ReceiptPolicy.OFF: agent_pb.RECEIPT_POLICY_OFF,
+}
+_SHARED_WRITE_POLICIES: Mapping[SharedWritePolicy, agent_pb.SharedWritePolicy] = {
+    SharedWritePolicy.WARN: agent_pb.SHARED_WRITE_POLICY_WARN,
+    SharedWritePolicy.REDIRECT: agent_pb.SHARED_WRITE_POLICY_REDIRECT,
+    SharedWritePolicy.STOP: agent_pb.SHARED_WRITE_POLICY_STOP,
 }
 
 
@@ -223,6 +238,8 @@ def _fact(worker: WorkerId, message: agent_pb.Report) -> Fact:
             noticed = message.noticed
             kind = _known(_NOTICES, noticed.kind, "noticed.kind")
             return Noticed(attempt, Notice(worker, kind, noticed.path, noticed.detail))
+        case "shared_write":
+            return SharedWriteSeen(attempt, _shared_write(worker, message.shared_write))
         case _:
             raise WireError(f"report {message.report_id!r} holds no fact that this version of lastgood knows")
 
@@ -239,6 +256,7 @@ def _save_reported(worker: WorkerId, message: agent_pb.SaveReported) -> SaveRepo
         unsaved_variables=tuple(message.unsaved_variables),
         held=tuple(save_from_proto(save) for save in message.held),
         observed=message.observed,
+        redirected_from=message.redirected_from,
     )
     return SaveReported(save_from_proto(message.save), report)
 
@@ -299,6 +317,26 @@ def _receipt(worker: WorkerId, message: agent_pb.Receipt) -> Receipt:
         error=message.error,
         asked_prefix=message.asked_prefix,
         duration_s=_seconds(message.duration),
+        explained=_explained(message.explained),
+        model_change=message.model_change,
+        unmatched=_explained(message.unmatched),
+        found_instead=message.found_instead,
+        is_uncompared=message.is_uncompared,
+    )
+
+
+def _explained(messages: Iterable[agent_pb.Explained]) -> tuple[Explained, ...]:
+    return tuple(Explained(one.key, one.outcome, one.reason, one.fix, one.is_suspected) for one in messages)
+
+
+def _shared_write(worker: WorkerId, message: agent_pb.SharedWrite) -> SharedWrite:
+    return SharedWrite(
+        worker=worker,
+        other=worker_from_proto(message.other),
+        directory=message.directory,
+        prefix=message.prefix,
+        series=series_from_proto(message.series),
+        is_redirected=message.is_redirected,
     )
 
 
@@ -392,6 +430,10 @@ def desired_to_proto(desired: Desired, worker: WorkerId, planned_s: float | None
         pins=None if desired.pins is None else _pins(desired.pins),
         end_announced=desired.end_announced,
         nothing_known=desired.nothing_known,
+        guards=agent_pb.Guards(
+            receipts=_RECEIPT_POLICIES[desired.receipts],
+            shared_write=_SHARED_WRITE_POLICIES[desired.shared_write],
+        ),
     )
 
 

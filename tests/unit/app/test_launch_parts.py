@@ -28,6 +28,8 @@ def arguments(**changes) -> Namespace:
         "job": None,
         "listen": "127.0.0.1:0",
         "steering": "on",
+        "receipts": "enforce",
+        "shared_write": "redirect",
         "max_restarts": None,
         "start_timeout": None,
         "grace": 30.0,

@@ -164,6 +164,7 @@ def test_the_job_has_the_documented_fields() -> None:
             "oom_kills": 0,
         },
     }
+    assert document["policy"] == {"steering": True, "receipts": "enforce", "shared_write": "redirect"}
     (checkpoint,) = document["checkpoints"]
     assert checkpoint == {
         "save": "9f3c0011.0/1.1",
@@ -188,6 +189,8 @@ def test_the_job_has_the_documented_fields() -> None:
                 "step": 10,
                 "durable": True,
                 "save_duration_s": 0.125,
+                "unsaved": [],
+                "redirected_from": None,
             }
             for worker in ("worker/0", "worker/1")
         },
@@ -356,10 +359,11 @@ def test_every_known_label_set_is_born_at_zero_and_no_name_is_unbounded() -> Non
     # Then
     for verdict in ("Good", "Corrupt", "Torn", "Diverged", "Incomplete", "Vanished", "Quarantined", "NotFinite"):
         assert ("lastgood_saves_total", verdict) in born
-    for reason in ("RestoredWrong", "RestoreFailed", "NotRestored"):
+    for reason in ("RestoredWrong", "RestoreFailed", "NotRestored", "ModelChanged"):
         assert ("lastgood_restores_total", "Failed", reason) in born
     for reason in ("Preempted", "OutOfMemory", "PeerLost", "StartTimeout"):
         assert ("lastgood_attempts_failed_total", reason) in born
+    assert {("lastgood_restores_total", "Warned", "RestoredWrong"), ("lastgood_advice_total", "NotSaved")} <= born
     assert {("lastgood_restarts_total",), ("lastgood_attempts_unsteered_total",)} <= born
     assert {name for name, *_ in born} == {
         "lastgood_saves_total",
@@ -370,6 +374,7 @@ def test_every_known_label_set_is_born_at_zero_and_no_name_is_unbounded() -> Non
         "lastgood_attempts_unsteered_total",
         "lastgood_exports_total",
         "lastgood_internal_errors_total",
+        "lastgood_advice_total",
     }
 
     # When: somebody invents names without end

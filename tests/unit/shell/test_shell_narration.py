@@ -1,5 +1,7 @@
 """The line for people about every event: short, exact, in the words of the directory that an operator looks at."""
 
+from dataclasses import replace
+
 import pytest
 from shell_builders import (
     JOB,
@@ -37,6 +39,7 @@ from lastgood_controller.events import (
     RunEnded,
     RunOpened,
     SaveFailed,
+    SharedWriteSeen,
     SigtermHandled,
     SteeringLost,
     StopAsked,
@@ -48,8 +51,12 @@ from lastgood_controller.events import (
     WorkerLeaving,
     WorkerLost,
 )
+from lastgood_controller.fold import (
+    apply,
+)
 from lastgood_controller.model import (
     Cause,
+    Explained,
     Export,
     ExportKind,
     Failure,
@@ -64,8 +71,10 @@ from lastgood_controller.model import (
     Policy,
     Purpose,
     Receipt,
+    ReceiptPolicy,
     Run,
     SaveId,
+    SharedWrite,
     Standing,
     Task,
     TrainerPhase,
@@ -148,7 +157,23 @@ LINES: list[tuple[Run | None, Event, str]] = [
     (
         CONNECTED,
         a_save(W0, ordinal=4, step=40, durable=False, unsaved_variables=("a", "b", "c", "d")),
-        "worker/0 saved ckpt-4 (step 40) in 0.12 s, not yet on disk; not in it: a, b, c and 1 more",
+        (
+            "worker/0 saved ckpt-4 (step 40) in 0.12 s, not yet on disk; NotSaved: 4 variables of the model are not in"
+            " the checkpoint: a, b, c, d; keep each in an attribute of its own, or in a tuple"
+        ),
+    ),
+    (
+        a_gang_in(1, a_save(W1, unsaved_variables=("a",))),
+        a_save(W0, unsaved_variables=("a",), redirected_from="/ckpt/ckpt-1"),
+        "worker/0 saved ckpt-1 (step 10) in 0.12 s, away from /ckpt/ckpt-1",
+    ),
+    (
+        CONNECTED,
+        SharedWriteSeen(1, SharedWrite(W1, W0, "/ckpt", "/ckpt/ckpt-1", SERIES, is_redirected=True)),
+        (
+            "SharedWrite: worker/0 and worker/1 both save to /ckpt/ckpt-1, in /ckpt; worker/1's saves go elsewhere from"
+            " now on. To be mended in the script: let every worker but the chief save to a directory of its own"
+        ),
     ),
     (CONNECTED, SaveFailed(SAVE, W1, "/ckpt/ckpt-4", "disk full"), "worker/1 could not save ckpt-4: disk full"),
     (TRAINING, VerifyAsked(TASK), "ckpt-4 (step 40): worker/1 is asked to read its bytes"),
@@ -242,6 +267,48 @@ LINES: list[tuple[Run | None, Event, str]] = [
         PLANNED,
         receipt(wrong_value=("a",), left_at_initial=("b", "c")),
         "worker/1 restored ckpt-4 (step 40) wrongly: 1 with another value (a); 2 left at the initial value (b, c)",
+    ),
+    (
+        PLANNED,
+        receipt(wrong_value=("a",), model_change="it was saved with 2 layers, the program builds 3"),
+        (
+            "worker/1 restored ckpt-4 (step 40) wrongly: it was saved with 2 layers, the program builds 3;"
+            " 1 with another value (a)"
+        ),
+    ),
+    (
+        replace(PLANNED, policy=Policy(receipts=ReceiptPolicy.WARN)),
+        receipt(wrong_value=("a",), found_instead="it holds what /ckpt/ckpt-3 holds"),
+        (
+            "worker/1 restored ckpt-4 (step 40) wrongly: 1 with another value (a); it holds what /ckpt/ckpt-3 holds;"
+            " receipts only warn, so training goes on"
+        ),
+    ),
+    (
+        PLANNED,
+        receipt(restored=0, is_uncompared=True),
+        "worker/1 restored ckpt-4 (step 40): nothing was compared, receipts are off",
+    ),
+    (
+        PLANNED,
+        receipt(restored=3, taken_from_chief=("local",)),
+        (
+            "worker/1 restored ckpt-4 (step 40): 3 values as in the manifest; TakenFromChief: what each worker has of"
+            " its own came back as the chief's: local; set it again after the restore, or save it per worker"
+        ),
+    ),
+    (
+        apply(PLANNED, receipt(restored=3, taken_from_chief=("local",)), 200.0),
+        receipt(restored=4, taken_from_chief=("local",)),
+        "worker/1 restored ckpt-4 (step 40): 4 values as in the manifest",
+    ),
+    (
+        PLANNED,
+        receipt(restored=3, unmatched=(Explained("head", "left_at_initial", "the checkpoint has nothing at `head`"),)),
+        (
+            "worker/1 restored ckpt-4 (step 40): 3 values as in the manifest; Unmatched: in restoring /ckpt/ckpt-4, 1"
+            " value met nothing: head (the checkpoint has nothing at `head`)"
+        ),
     ),
     (PLANNED, receipt(error="NotFoundError"), "worker/1 could not restore ckpt-4 (step 40): NotFoundError"),
     (PLANNED, receipt(prefix="", manifest_digest=""), "worker/1 restored nothing"),

@@ -28,6 +28,7 @@ from lastgood_controller.events import (
     RestoreLeftAlone,
     SaveFailed,
     SaveReported,
+    SharedWriteSeen,
     SigtermHandled,
     SteeringLost,
     StrategyMade,
@@ -38,6 +39,7 @@ from lastgood_controller.events import (
 from lastgood_controller.model import (
     Cause,
     End,
+    Explained,
     Export,
     ExportKind,
     FoundCheckpoint,
@@ -54,6 +56,7 @@ from lastgood_controller.model import (
     SaveReport,
     ScriptError,
     SeriesId,
+    SharedWrite,
     Task,
     Trainer,
     TrainerPhase,
@@ -68,6 +71,8 @@ PB_SAVE = common_pb.Save(series=PB_SERIES, attempt=2, ordinal=3)
 SAVE = SaveId(SERIES, 2, 3)
 PB_CORRUPT = common_pb.ReasonDetail(reason="Corrupt", detail="shard 0")
 CORRUPT = Cause(Reason.CORRUPT, "shard 0")
+PB_EXPLAINED = agent_pb.Explained(key="k", outcome="dropped", reason="r", fix="x", is_suspected=True)
+EXPLAINED = Explained("k", "dropped", "r", "x", True)
 HALF_S = Duration(nanos=500_000_000)
 
 FACTS: list[tuple[dict[str, object], Event]] = [
@@ -128,9 +133,13 @@ FACTS: list[tuple[dict[str, object], Event]] = [
                 unsaved_variables=["v"],
                 held=[PB_SAVE],
                 observed=True,
+                redirected_from="/d/ckpt-3",
             )
         },
-        SaveReported(SAVE, SaveReport(W0, "/c/ckpt-3", "d", 30, 3, True, 0.5, ("v",), (SAVE,), observed=True)),
+        SaveReported(
+            SAVE,
+            SaveReport(W0, "/c/ckpt-3", "d", 30, 3, True, 0.5, ("v",), (SAVE,), "/d/ckpt-3", observed=True),
+        ),
     ),
     (
         {"save_reported": agent_pb.SaveReported(save=PB_SAVE, prefix="p", manifest_digest="d")},
@@ -181,9 +190,28 @@ FACTS: list[tuple[dict[str, object], Event]] = [
                 taken_from_chief=["c"],
                 error="e",
                 duration=HALF_S,
+                explained=[PB_EXPLAINED],
+                model_change="m",
+                unmatched=[PB_EXPLAINED],
+                is_uncompared=True,
+                found_instead="f",
             )
         },
-        ReceiptGiven(2, Receipt(W0, SERIES, "p", "d", 4, ("a",), ("b",), 1, ("c",), "e", "q", 0.5)),
+        ReceiptGiven(
+            2,
+            Receipt(
+                *(W0, SERIES, "p", "d", 4, ("a",), ("b",), 1, ("c",), "e", "q", 0.5),
+                *((EXPLAINED,), "m", (EXPLAINED,), "f", True),
+            ),
+        ),
+    ),
+    (
+        {
+            "shared_write": agent_pb.SharedWrite(
+                series=PB_SERIES, directory="/c", prefix="/c/ckpt-3", other=PB_W1, is_redirected=True
+            )
+        },
+        SharedWriteSeen(2, SharedWrite(W0, W1, "/c", "/c/ckpt-3", SERIES, is_redirected=True)),
     ),
     ({"call_entered": agent_pb.CallEntered(function="f")}, CallEntered(W0, 2, "f")),
     ({"first_step": agent_pb.FirstStep(step=31)}, FirstStepDone(W0, 2, 31)),
@@ -336,6 +364,9 @@ def test_the_desired_state_of_a_worker_names_its_own_prefix() -> None:
         ),
         end=agent_pb.RunEnd(reason=common_pb.ReasonDetail(reason="Finished", detail="done")),
         end_announced=True,
+        guards=agent_pb.Guards(
+            receipts=agent_pb.RECEIPT_POLICY_ENFORCE, shared_write=agent_pb.SHARED_WRITE_POLICY_REDIRECT
+        ),
     )
 
 
