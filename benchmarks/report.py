@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import beside, recovery, save, step_cost, throughput, verify
+from benchmarks import beside, receipts, recovery, save, step_cost, throughput, verify
 from benchmarks.gangs import BenchmarkError
 from benchmarks.results import TABLE_HEAD, Result, document, row, table
 from tools.suite import commit_name
@@ -28,6 +28,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, Callable[[str, int], Result]] = {
     "recovery": recovery.measure,
     "save": save.measure,
+    "receipts": receipts.measure,
     "throughput": throughput.measure,
     "step_cost": step_cost.measure,
     "beside": beside.measure,
