@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from lastgood.reasons import Reason
 from lastgood_controller.advice import shared_write_cause
+from lastgood_controller.endings import who_raised
 from lastgood_controller.finding import Finding, Look
 from lastgood_controller.first_cause import ends
 from lastgood_controller.model import (
@@ -34,6 +35,8 @@ from lastgood_controller.step import named
 RECEIPT_GRACE_S = 2.0
 #: How long a worker that went on without a restore may still restore, once all others have.
 ENTERED_GRACE_S = 5.0
+#: What an attempt ends with where one worker restores, and another one meets it in a collective of the training.
+_COLLECTIVES_CROSSED = frozenset({Reason.WORKER_EXITED, Reason.PEER_LOST})
 
 
 def findings(run: Run, attempt: Attempt, now_s: float) -> tuple[Finding, ...]:
@@ -172,6 +175,24 @@ def _missing_receipts(run: Run, attempt: Attempt, now_s: float) -> Iterator[Find
     yield Failure(late[0] if len(late) == 1 else None, Cause(Reason.NOT_RESTORED, detail), now_s)
 
 
+def _went_past(run: Run, attempt: Attempt, now_s: float) -> Iterator[Finding]:
+    """A worker that trains while others restore: a restore is a collective, and the two that cross end one of them."""
+    if not _restores(attempt) or attempt.gate_opened_s is not None or who_raised(attempt) is not None:
+        return
+    late = lacking(run, attempt)
+    went = [worker for worker in late if worker in attempt.entered]
+    raised = {worker for (worker, _), receipt in attempt.receipts.items() if receipt.error}
+    others = [worker for worker in run.members if worker not in late and worker not in raised]
+    broken = [each for each in ends(run, attempt, now_s) if isinstance(each, Failure)]
+    if not went or not others or not broken or any(each.cause.reason not in _COLLECTIVES_CROSSED for each in broken):
+        return
+    first = min(broken, key=lambda each: each.at_s)
+    detail = f"it began to train without having restored the plan's checkpoint, which {named(others)} did restore"
+    came_of_it = first.cause.detail if first.cause.reason is Reason.PEER_LOST else describe(first.worker, first.cause)
+    cause = Cause(Reason.NOT_RESTORED, f"{detail}; what came of it: {came_of_it}")
+    yield Failure(went[0], cause, min(first.at_s, attempt.entered[went[0]]))
+
+
 def _trained_anyway_s(run: Run, attempt: Attempt, worker: WorkerId) -> float | None:
     """When it was plain that a worker which entered a call without a restore has no restore to come.
 
@@ -206,6 +227,7 @@ _CHECKS: tuple[Callable[[Run, Attempt, float], Iterator[Finding]], ...] = (
     _silence,
     _bad_receipts,
     _missing_receipts,
+    _went_past,
     _shared_writes,
 )
 

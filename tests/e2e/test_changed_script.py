@@ -87,7 +87,10 @@ def test_with_receipts_off_nothing_is_compared_and_the_job_says_so(launch: Start
 
 
 @pytest.mark.breadth
-def test_workers_that_train_while_the_chief_alone_restores_are_named(launch: Start, layered: Training) -> None:
+@pytest.mark.parametrize("restore", ["chief", "chief-in-scope"])
+def test_workers_that_train_while_the_chief_alone_restores_are_named(
+    launch: Start, layered: Training, restore: str
+) -> None:
     # given
     first = launch(layered.command(steps=4, layers=2))
     assert first.finish().status == 0
@@ -95,7 +98,7 @@ def test_workers_that_train_while_the_chief_alone_restores_are_named(launch: Sta
 
     # when
     options = ["--max-restarts", "0"]
-    run = launch(layered.command(steps=8, layers=2, restore="chief"), options=options)
+    run = launch(layered.command(steps=8, layers=2, restore=restore), options=options)
     done = run.finish()
 
     # then

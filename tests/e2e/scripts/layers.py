@@ -1,10 +1,11 @@
 """A small MultiWorkerMirroredStrategy script with as many layers as it is told: restore, train, save every second step.
 
-Knows nothing of lastgood. `--restore chief`: the chief alone restores, as scripts do that mean it well. `--share 1`:
-every worker saves into the chief's directory.
+Knows nothing of lastgood. `--restore chief`: the chief alone restores, as scripts do that mean it well; outside or
+inside `strategy.scope()`. `--share 1`: every worker saves into the chief's directory.
 """
 
 import argparse
+import contextlib
 import json
 import os
 
@@ -15,7 +16,7 @@ parser.add_argument("--checkpoints", required=True)
 parser.add_argument("--logs", required=True)
 parser.add_argument("--steps", type=int, default=4)
 parser.add_argument("--layers", type=int, default=2)
-parser.add_argument("--restore", choices=("all", "chief"), default="all")
+parser.add_argument("--restore", choices=("all", "chief", "chief-in-scope"), default="all")
 parser.add_argument("--share", type=int, default=0)
 arguments = parser.parse_args()
 
@@ -44,8 +45,9 @@ checkpoint = tf.train.Checkpoint(network=network, step=step, local=local)
 is_own = rank > 0 and not arguments.share
 directory = os.path.join(arguments.checkpoints, f"workertemp_{rank}") if is_own else arguments.checkpoints
 manager = tf.train.CheckpointManager(checkpoint, directory, max_to_keep=5)
-if arguments.restore == "all" or rank == 0:
-    checkpoint.restore(tf.train.latest_checkpoint(arguments.checkpoints))
+with strategy.scope() if arguments.restore == "chief-in-scope" else contextlib.nullcontext():
+    if arguments.restore == "all" or rank == 0:
+        checkpoint.restore(tf.train.latest_checkpoint(arguments.checkpoints))
 
 
 @tf.function

@@ -24,6 +24,7 @@ from lastgood_controller.model import (
     SeriesId,
     Trainer,
     TrainerPhase,
+    WorkerId,
 )
 from tests.unit.core.scene import CHIEF, EMA, OTHER, SERIES, THIRD, Scene, found, manifest
 
@@ -400,6 +401,43 @@ def test_a_member_that_does_not_restore_is_named_within_a_deadline(goes_on: bool
     scene.wait(0.2)
 
     assert (before, failure(scene, 2)) == ((None, None), (OTHER, Reason.NOT_RESTORED))
+
+
+@pytest.mark.parametrize("who", [CHIEF, OTHER])
+def test_a_member_that_trains_while_the_others_restore_is_named_though_a_collective_ends_one_of_them_first(
+    who: WorkerId,
+) -> None:
+    # given
+    scene = restoring()
+    scene.receipt(CHIEF)
+    scene.enter(OTHER)
+
+    # when
+    scene.exit(who, code=1)
+    scene.wait(1.1)
+
+    # then
+    assert failure(scene, 2) == (OTHER, Reason.NOT_RESTORED)
+    attempt = scene.run.attempt_numbered(2)
+    assert attempt is not None
+    assert attempt.failure is not None
+    assert attempt.failure.cause.detail == (
+        f"it began to train without having restored the plan's checkpoint, which {CHIEF} did restore;"
+        f" what came of it: {who}: its trainer ended with status 1"
+    )
+
+
+def test_a_member_that_is_killed_before_it_restores_is_named_as_killed() -> None:
+    # given
+    scene = restoring()
+    scene.receipt(CHIEF)
+    scene.enter(OTHER)
+
+    # when
+    scene.exit(OTHER, signal=9)
+
+    # then
+    assert failure(scene, 2) == (OTHER, Reason.WORKER_KILLED)
 
 
 def test_a_first_step_without_a_restore_is_not_restored() -> None:
