@@ -94,7 +94,6 @@ def test_workers_that_train_while_the_chief_alone_restores_are_named(
     # given
     first = launch(layered.command(steps=4, layers=2))
     assert first.finish().status == 0
-    forget(first)
 
     # when
     options = ["--max-restarts", "0"]
