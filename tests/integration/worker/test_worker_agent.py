@@ -333,7 +333,7 @@ def test_the_hooks_get_the_plan_once_its_manifest_is_written_and_the_gate_at_onc
     hook = Hook(trainer)
     first = hook.next_state()
     unplanned = {"type": "state", "attempt": 1, "steering": True, "gate_open": False, "plan": None, "pins": None}
-    assert first == {**unplanned, "nothing_known": False}
+    assert first == {**unplanned, "nothing_known": False, "receipts": "enforce", "shared_write": "warn"}
 
     # when
     bench.controller.desire_run(1, plan=planned(checkpoint, digest))
