@@ -18,9 +18,11 @@ from lastgood.bundle.files import is_url
 from lastgood.errors import BundleError
 from lastgood.inspect import read_manifest
 
-#: Of lastgood, below a directory of checkpoints; and of the pins, below that.
+#: Of lastgood, below a directory of checkpoints; of the pins, below that; and where the workers of a gang that save
+#: there find each other.
 OWN_DIRECTORY = ".lastgood"
 PINS_DIRECTORY = "pins"
+WRITERS_DIRECTORY = "writers"
 
 #: What stands for the empty signature: a series that is known by its directory alone.
 ANY = "any"
@@ -167,6 +169,7 @@ def _content(path: str) -> bytes:
 def remove_pins(directory: str, names: Optional[Iterable[str]] = None) -> Tuple[str, ...]:
     """Removes pins, all of them unless some are named, and the directories that are empty then. What was removed.
 
+    With all of them goes what writers have put down there; one that goes on does so again at its next save.
     Raises OSError when the file system refuses.
     """
     place = pins_directory(directory)
@@ -177,13 +180,36 @@ def remove_pins(directory: str, names: Optional[Iterable[str]] = None) -> Tuple[
             if parse_pin_name(name) is not None and (wanted is None or name in wanted):
                 _remove(os.path.join(place, name))
                 removed.append(name)
-    for empty in (place, os.path.dirname(place)):
-        try:
-            os.rmdir(empty)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
-                raise
+    if names is None:
+        _clear(os.path.join(directory, OWN_DIRECTORY, WRITERS_DIRECTORY))
+    _remove_if_empty(place)
+    _remove_if_empty(os.path.dirname(place))
     return tuple(removed)
+
+
+def forget_writers(directory: str) -> None:
+    """Removes what the workers of a gang that trains no more have put down to find each other by.
+
+    Raises OSError when the file system refuses.
+    """
+    _clear(os.path.join(directory, OWN_DIRECTORY, WRITERS_DIRECTORY))
+    _remove_if_empty(os.path.join(directory, OWN_DIRECTORY))
+
+
+def _clear(place: str) -> None:
+    """Removes a directory of small files."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(place):
+            os.unlink(os.path.join(place, name))
+    _remove_if_empty(place)
+
+
+def _remove_if_empty(place: str) -> None:
+    try:
+        os.rmdir(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+            raise
 
 
 def _remove(place: str) -> None:

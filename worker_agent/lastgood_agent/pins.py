@@ -166,6 +166,8 @@ def tidy_up(word: pb.Pins, is_finished: bool) -> None:
             if is_finished:
                 keep = {name for name in keep if _is_needed(good[name], directory)}
             removed = pins.remove_pins(directory, {pin.name for pin in held} - keep)
+            if is_finished:
+                pins.forget_writers(directory)
             log.info("pins of %s: kept %s, removed %s", directory, sorted(keep), sorted(removed))
         except OSError as error:
             log.warning("the pins of %s can't be tidied up: %s", directory, error)
