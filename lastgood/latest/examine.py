@@ -5,17 +5,18 @@ Reads no more checkpoints than needed: the newest first, until one is whole. Cha
 
 import os
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from lastgood.bundle.files import is_url, local_path, read_whole
 from lastgood.directory import list_checkpoints
 from lastgood.errors import BundleError, MissingFileError, describe
 from lastgood.latest import decide
-from lastgood.latest.decide import Answer, Candidate, Judged, Standing, TensorFlowSays
+from lastgood.latest.decide import Answer, Candidate, Judged, Standing, TensorFlowSays, Verdict
 from lastgood.latest.leftovers import Left, Seen, leftovers
 from lastgood.latest.path_patterns import finds
 from lastgood.latest.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, State, salvage
+from lastgood.pins import Pin, list_pins
 from lastgood.reasons import UNDECIDED, Reason
 from lastgood.verify import Verification
 
@@ -73,12 +74,15 @@ def examine(
     noted = _same(candidates, says.prefix or (listed[-1] if listed else None))
     ordered = decide.newest_first(candidates, noted.prefix if noted else None)
     judged, digest = _read(ordered, verify, says.prefix, reads_all_listed)
+    answer = decide.answer(says, judged)
+    if answer.verdict is not Verdict.AGREES:
+        answer = replace(answer, why=(*answer.why, *_of_pins(directory, answer.newest, verify, series)))
     return Examination(
         directory=directory,
         content=content,
         says=says,
         judged=judged,
-        answer=decide.answer(says, judged),
+        answer=answer,
         left=leftovers(seen, {posixpath.basename(path) for path in listed}),
         times_are_right=decide.are_times_right(candidates, noted.prefix if noted else None),
         series=tuple(sorted({decide.series_of(candidate.prefix) for candidate in candidates})),
@@ -207,3 +211,29 @@ def _judged(candidate: Candidate, found: Verification) -> Judged:
     first = found.faults[0]
     is_open = all(fault.reason in UNDECIDED for fault in found.faults)
     return Judged(candidate, Standing.UNKNOWN if is_open else Standing.BAD, first.reason.value, first.detail)
+
+
+def _of_pins(directory: str, newest: Optional[Judged], verify: Verify, series: Optional[str]) -> Tuple[str, ...]:
+    """What to do where a checkpoint that was saved after the newest whole one is whole in its pin alone."""
+    try:
+        pins = [pin for pin in list_pins(directory) if series in (None, decide.series_of(pin.own_prefix))]
+        found = sorted(((_saved_s(pin), pin) for pin in pins), key=lambda timed: timed[0], reverse=True)
+    except OSError:  # let go meanwhile, or not ours to read
+        return ()
+    for saved_s, pin in found:
+        if newest is not None and (saved_s <= newest.candidate.time_s or _is_same(pin.own_prefix, newest.prefix)):
+            continue
+        if verify(pin.prefix).is_whole:
+            taken = " in the place of the files that have its name" if os.path.exists(pin.own_prefix + ".index") else ""
+            sentence = (
+                "{} is whole in its pin, {}: start the training with lastgood, which goes on from it; or copy the "
+                "pin's files to {}{}, then `lastgood latest --repair`"
+            )
+            return (sentence.format(pin.own_prefix, os.path.dirname(pin.prefix), directory, taken),)
+    return ()
+
+
+def _saved_s(pin: Pin) -> float:
+    """When it was saved, by its data files, which are the checkpoint's own. Raises OSError."""
+    place = os.path.dirname(pin.prefix)
+    return max([0.0, *(os.stat(os.path.join(place, name)).st_mtime for name in os.listdir(place) if ".data-" in name)])

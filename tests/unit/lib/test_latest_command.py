@@ -71,6 +71,70 @@ def test_where_tensorflow_is_wrong_the_status_is_1_and_the_reason_is_linked(dire
     assert "  see docs/reasons.md#torn\nleft behind, or not listed\n  TemporarySave     ckpt-4_temp, 0 B: " in out
 
 
+def pin(directory, number):
+    """What the hooks make of a checkpoint."""
+    place = directory / ".lastgood" / "pins" / f"0123456789abcdef.0.1.{number}"
+    place.mkdir(parents=True)
+    os.link(directory / f"ckpt-{number}{DATA}", place / f"ckpt-{number}{DATA}")
+    shutil.copyfile(directory / f"ckpt-{number}.index", place / f"ckpt-{number}.index")
+    return place
+
+
+def replace_by_a_torn_one(directory, number):
+    """As a save over it does, which leaves the pin's data alone."""
+    os.unlink(directory / f"ckpt-{number}{DATA}")
+    (directory / f"ckpt-{number}{DATA}").write_bytes(b"torn")
+
+
+def test_where_only_a_pin_is_whole_it_is_named_with_what_to_do_and_doing_it_helps(directory, capsys):
+    # given the newest one, rotated away and pinned, and an older one that is damaged
+    place = pin(directory, 3)
+    for suffix in (".index", DATA):
+        os.unlink(directory / f"ckpt-3{suffix}")
+    cut(directory, 2)
+
+    # when, then
+    assert main(["latest", "--repair", str(directory)]) == 1
+    out = capsys.readouterr().out
+    assert (
+        f"  - {directory}/ckpt-3 is whole in its pin, {place}: start the training with lastgood, which goes on from "
+        f"it; or copy the pin's files to {directory}, then `lastgood latest --repair`\n"
+    ) in out
+
+    for path in place.iterdir():
+        shutil.copy(path, directory)
+    assert main(["latest", "--repair", str(directory)]) == 0
+    capsys.readouterr()
+    assert main(["latest", str(directory)]) == 0
+    assert "in its pin" not in capsys.readouterr().out
+
+
+def test_a_newer_one_that_is_whole_in_its_pin_alone_is_named_where_an_older_one_is_whole(directory, capsys):
+    # given
+    place = pin(directory, 3)
+    replace_by_a_torn_one(directory, 3)
+
+    # when
+    assert main(["latest", str(directory)]) == 1
+
+    # then
+    out = capsys.readouterr().out
+    assert f"newest whole     {directory}/ckpt-2, step 2\n" in out
+    assert f"  - {directory}/ckpt-3 is whole in its pin, {place}: " in out
+    assert f"copy the pin's files to {directory} in the place of the files that have its name, then" in out
+
+
+def test_a_pin_that_is_damaged_or_older_than_what_is_whole_is_no_advice(directory, capsys):
+    # given a newest one whose damage its pin shares, and the pin of the one that is whole
+    pin(directory, 3)
+    pin(directory, 2)
+    cut(directory, 3)
+
+    # when, then
+    assert main(["latest", str(directory)]) == 1
+    assert "in its pin" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_told_is_status_3(directory, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     os.unlink(directory / "ckpt-3.index")
