@@ -135,6 +135,21 @@ def test_the_only_copy_of_a_checkpoint_is_put_where_the_script_meant_it(tmp_path
     assert other.told == []
 
 
+def test_the_only_copy_of_one_name_outlives_the_copies_of_another_in_its_directory(tmp_path: Path) -> None:
+    # given a chief with managers for two names, that saves under one of them
+    chief, other = Worker("worker/0"), Worker("worker/1")
+    for name in ("a", "b"):
+        chief.writers.announce(str(tmp_path / name))
+    chief.save(tmp_path / "a-1")
+
+    # when another worker saves under both
+    for prefix in ("b-1", "a-1", "b-2"):
+        other.save(tmp_path / prefix)
+
+    # then what it alone has saved lies where the script meant it
+    assert [content(tmp_path / prefix) for prefix in ("a-1", "b-1", "b-2")] == ["worker/0", "worker/1", "worker/1"]
+
+
 def test_a_policy_that_only_warns_names_both_and_moves_nothing(tmp_path: Path) -> None:
     chief, other = Worker("worker/0", policy=WARN), Worker("worker/1", policy=WARN)
     chief.save(tmp_path / "ckpt-1")

@@ -129,20 +129,20 @@ class Writers:
 
     # -- elsewhere
 
-    def _folder(self, directory: str) -> str:
-        return os.path.join(directory, OWN_FOLDER, _ELSEWHERE, self._own)
+    def _folder(self, directory: str, stem: str) -> str:
+        return os.path.join(directory, OWN_FOLDER, _ELSEWHERE, "{}-{}".format(self._own, stem))
 
     def _elsewhere(self, directory: str, stem: str, prefix: str, is_sure: bool) -> Place:
         is_likely = any(self._is_before(other) for other in self._others(directory, stem, MAY_SAVE))
         if not is_sure and (not is_likely or (directory, stem) in self._alone):
             return Place(prefix)
-        folder = self._folder(directory)
+        folder = self._folder(directory, stem)
         os.makedirs(folder, exist_ok=True)
         return Place(os.path.join(folder, os.path.basename(prefix)), folder, is_sure)
 
     def _settle(self, directory: str, stem: str, is_sure: bool) -> None:
         """What an earlier save has left elsewhere goes; or it is put in its place, where nobody else has saved that."""
-        folder = self._folder(directory)
+        folder = self._folder(directory, stem)
         if not os.path.isdir(folder):
             return
         copies = [name[: -len(".index")] for name in os.listdir(folder) if name.endswith(".index")]
