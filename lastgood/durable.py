@@ -25,7 +25,7 @@ def replace_file(path: str, content: bytes, permissions: Optional[int] = None) -
         with suppress(OSError):
             os.unlink(temporary)
         raise WriteError(path, error) from error
-    sync_directory(os.path.dirname(path) or ".")
+    sync(os.path.dirname(path) or ".")
 
 
 def keep_copy(path: str, content: bytes, suffix: str) -> str:
@@ -45,20 +45,20 @@ def keep_copy(path: str, content: bytes, suffix: str) -> str:
             with suppress(OSError):
                 os.unlink(copy)
             raise WriteError(copy, error) from error
-        sync_directory(os.path.dirname(path) or ".")
+        sync(os.path.dirname(path) or ".")
         return copy
 
 
-def sync_directory(directory: str) -> None:
-    """Makes names durable. Raises WriteError."""
+def sync(path: str) -> None:
+    """Makes the content of a file durable, or the names in a directory. Raises WriteError."""
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise WriteError(directory, error) from error
+        raise WriteError(path, error) from error
 
 
 def _write_new(path: str, content: bytes, permissions: Optional[int]) -> None:

@@ -18,7 +18,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from lastgood import pins as library_pins
 from lastgood.directory import Listed, list_checkpoints
-from lastgood.errors import BundleError, LastgoodError
+from lastgood.durable import sync
+from lastgood.errors import BundleError, LastgoodError, WriteError
 from lastgood.inspect import manifest_from_index, read_step
 from lastgood.latest.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, parse
 from lastgood.manifest import Kind, Manifest, manifest_from_json, manifest_to_json
@@ -110,12 +111,8 @@ def _is_synced(prefix: str, num_shards: int) -> bool:
     paths = [f"{prefix}.data-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)]
     try:
         for path in [*paths, f"{prefix}.index", os.path.dirname(prefix)]:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    except OSError as error:
+            sync(path)
+    except WriteError as error:
         log.info("%s is not durable: %s", prefix, error)
         return False
     return True

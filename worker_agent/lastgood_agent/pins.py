@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 
 from lastgood import pins
-from lastgood.durable import keep_copy, replace_file, sync_directory
+from lastgood.durable import keep_copy, replace_file, sync
 from lastgood.errors import BundleError, LastgoodError
 from lastgood.inspect import read_manifest
 from lastgood.latest.repair import BACKUP_SUFFIX
@@ -131,21 +131,11 @@ def sync_pin(prefix: str, save: common_pb2.Save) -> bool:
         names = os.listdir(place)
         if os.path.basename(prefix) + ".index" not in names:
             return False
-        for name in names:
-            _sync(os.path.join(place, name))
-        for directory in (place, os.path.dirname(place)):
-            sync_directory(directory)
+        for path in (*(os.path.join(place, name) for name in names), place, os.path.dirname(place)):
+            sync(path)
     except (OSError, LastgoodError):
         return False
     return True
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # -------------------------------------------------------------------------------------------------------------- the end
