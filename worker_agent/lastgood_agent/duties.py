@@ -19,14 +19,15 @@ from google.protobuf.duration_pb2 import Duration
 from lastgood import pins as library_pins
 from lastgood.directory import Listed, list_checkpoints
 from lastgood.durable import sync
-from lastgood.errors import BundleError, LastgoodError, WriteError
+from lastgood.errors import BundleError, WriteError
 from lastgood.inspect import manifest_from_index, read_step
-from lastgood.latest.state_file import MAX_STATE_FILE_BYTES, STATE_FILE, parse
+from lastgood.latest.examine import read_state_bytes
+from lastgood.latest.state_file import parse
 from lastgood.manifest import Kind, Manifest, manifest_from_json, manifest_to_json
-from lastgood.sidecar import read_sidecar
 from lastgood.v1 import agent_service_pb2 as pb
 from lastgood.v1 import common_pb2
 from lastgood.verify import Verification, verify
+from lastgood_agent import manifests_beside
 from lastgood_agent.facts import Fact, FactError, bounded, optional_number, reasons, seconds
 from lastgood_agent.json_files import read_json, write_json
 from lastgood_agent.pins import Located, locate_for_restore, sync_pin
@@ -227,9 +228,8 @@ def _kind(name: str) -> str:
 def _names_in_state_file(directory: str) -> set[str]:
     """The checkpoints that TensorFlow's state file names, whatever they are called; none where it is of no use."""
     try:
-        with open(os.path.join(directory, STATE_FILE), "rb") as file:
-            state = parse(file.read(MAX_STATE_FILE_BYTES))
-    except (OSError, ValueError):
+        state = parse(read_state_bytes(directory) or b"")
+    except (BundleError, ValueError):
         return set()
     return {os.path.basename(prefix) for prefix in (state.latest, *state.all_paths)}
 
@@ -249,10 +249,7 @@ def _noted_attempt(pins: Sequence[library_pins.Pin], listed: Sequence[Listed]) -
 
 
 def _noted_beside(prefix: str) -> int:
-    try:
-        beside = read_sidecar(prefix)
-    except LastgoodError:
-        return 0
+    beside = manifests_beside.read(prefix)
     return beside.attempt or 0 if beside is not None else 0
 
 

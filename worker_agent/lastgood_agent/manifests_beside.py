@@ -16,10 +16,18 @@ from lastgood.attest import write_manifest
 from lastgood.errors import LastgoodError
 from lastgood.manifest import Kind
 from lastgood.pins import digest_at
-from lastgood.sidecar import Sidecar, read_sidecar, sidecar_path
+from lastgood.sidecar import Sidecar, read_sidecar
 from lastgood.verify import Verification
 
 log = logging.getLogger(__name__)
+
+
+def read(prefix: str) -> Sidecar | None:
+    """The manifest beside a checkpoint; None where there is none, or none that can be read."""
+    try:
+        return read_sidecar(prefix)
+    except LastgoodError:
+        return None
 
 
 def note(found: Verification, attempt: int, kinds: Mapping[bytes, Kind], leaves_cache: bool) -> None:
@@ -28,7 +36,7 @@ def note(found: Verification, attempt: int, kinds: Mapping[bytes, Kind], leaves_
     attempt: that saved it, 0 where none of this run did. leaves_cache: the checkpoint was read past the kernel's cache,
     and the few pages with its step and its graph are not to stay there either.
     """
-    former = _read(found.prefix)
+    former = read(found.prefix)
     is_same = former is not None and former.manifest is not None and former.manifest.digest == found.digest
     if is_same and former is not None and attempt in (0, former.attempt):
         return
@@ -53,10 +61,3 @@ def _forget_pages(prefix: str) -> None:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(descriptor)
-
-
-def _read(prefix: str) -> Sidecar | None:
-    try:
-        return read_sidecar(prefix) if os.path.exists(sidecar_path(prefix)) else None
-    except LastgoodError:
-        return None
