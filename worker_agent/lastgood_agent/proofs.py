@@ -6,7 +6,6 @@ hooks have described. Refuses to lose a receipt: one that cannot be explained is
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from lastgood.explanation.saved_side import describe_saved
 from lastgood.explanation.told import description_from_json
 from lastgood.inspect import read_manifest
 from lastgood.v1 import agent_service_pb2 as pb
+from lastgood_agent.fact_queue import FactQueue
 from lastgood_agent.facts import Fact, FactError, bounded, bounded_list, optional_number, report_of
 from lastgood_agent.outbox import Outbox
 from lastgood_agent.pools import Pools
@@ -55,30 +55,8 @@ class Proofs:
         self._spool = spool
         self._outbox = outbox
         self._pools = pools
-        self._waiting: asyncio.Queue[Fact] = asyncio.Queue()
-        self._in_work = 0
-
-    @property
-    def are_done(self) -> bool:
-        return not self._in_work
-
-    def add(self, fact: Fact) -> None:
-        """Takes a fact of one of `facts.PROOF_TYPES`."""
-        self._in_work += 1
-        self._waiting.put_nowait(fact)
-
-    async def work(self) -> None:
-        """Tells the next one, once there is one."""
-        fact = await self._waiting.get()
-        try:
-            if fact.type == "receipt":
-                await self._tell(fact)
-            else:
-                self._outbox.tell_as_it_is(fact)
-        except FactError as error:
-            self._outbox.reject(fact.name, str(error))
-        finally:
-            self._in_work -= 1
+        #: The facts of `facts.PROOF_TYPES` that are not told yet.
+        self.queue = FactQueue(outbox, {"receipt": self._tell})
 
     async def _tell(self, fact: Fact) -> None:
         report = report_of(self._worker, fact)

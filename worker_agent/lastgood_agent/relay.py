@@ -94,8 +94,8 @@ class Relay:
         if not listening.done():
             self._load_spool()
             self._background.repeat("the outbox", self._watch_outbox)
-            self._background.repeat("the saves", self._saves.work)
-            self._background.repeat("the receipts", self._proofs.work)
+            self._background.repeat("the saves", self._saves.queue.work)
+            self._background.repeat("the receipts", self._proofs.queue.work)
             self._background.start(self._talk())
         await listening
         await self._leave()
@@ -236,11 +236,11 @@ class Relay:
     def _use(self, fact: Fact) -> None:
         """Gives a new fact to the part that it concerns. Raises FactError."""
         if fact.type in facts.SAVE_TYPES:
-            self._saves.add(fact)
+            self._saves.queue.add(fact)
         elif fact.type == "exported":
             self._exports.add(fact)
         elif fact.type in facts.PROOF_TYPES:
-            self._proofs.add(fact)
+            self._proofs.queue.add(fact)
         elif fact.type == "asked":
             self._questions.add(fact)
             self._questions.answer(self._desired)
@@ -250,7 +250,8 @@ class Relay:
     def _are_facts_told(self) -> bool:
         """Every fact of the outbox is with the controller; questions of a script that has ended don't count."""
         unasked = [name for name in self._outbox.names() if name not in self._questions]
-        return not unasked and self._saves.are_done and self._proofs.are_done and self._client.has_everything_arrived
+        are_told = self._saves.queue.is_done and self._proofs.queue.is_done
+        return not unasked and are_told and self._client.has_everything_arrived
 
 
 def _worker_message(worker: str) -> common_pb2.Worker:

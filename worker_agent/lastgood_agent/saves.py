@@ -6,10 +6,9 @@ was saved before it.
 
 from __future__ import annotations
 
-import asyncio
-
 from lastgood.manifest import Manifest
 from lastgood_agent import duties, facts
+from lastgood_agent.fact_queue import FactQueue
 from lastgood_agent.facts import Fact, FactError
 from lastgood_agent.outbox import Outbox
 from lastgood_agent.pools import Pools
@@ -24,30 +23,8 @@ class Saves:
         self._spool = spool
         self._outbox = outbox
         self._pools = pools
-        self._waiting: asyncio.Queue[Fact] = asyncio.Queue()
-        self._in_work = 0
-
-    @property
-    def are_done(self) -> bool:
-        return not self._in_work
-
-    def add(self, fact: Fact) -> None:
-        """Takes a fact of one of `facts.SAVE_TYPES`."""
-        self._in_work += 1
-        self._waiting.put_nowait(fact)
-
-    async def work(self) -> None:
-        """Does the next one, once there is one."""
-        fact = await self._waiting.get()
-        try:
-            if fact.type == "saved":
-                await self._tell_save(fact)
-            else:
-                self._outbox.tell_as_it_is(fact)
-        except FactError as error:
-            self._outbox.reject(fact.name, str(error))
-        finally:
-            self._in_work -= 1
+        #: The facts of `facts.SAVE_TYPES` that are not told yet.
+        self.queue = FactQueue(outbox, {"saved": self._tell_save})
 
     async def _tell_save(self, fact: Fact) -> None:
         facts.save_of(fact)

@@ -122,11 +122,11 @@ def tell(told: Told, *given: Fact) -> None:
     async def work() -> None:
         own = Proofs("worker/0", told, told, told)  # type: ignore[arg-type]
         for each in given:
-            own.add(each)
-        assert not own.are_done
+            own.queue.add(each)
+        assert not own.queue.is_done
         for _ in given:
-            await own.work()
-        assert own.are_done
+            await own.queue.work()
+        assert own.queue.is_done
 
     asyncio.run(work())
 
