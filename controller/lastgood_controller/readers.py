@@ -95,6 +95,7 @@ def ask(run: Run, checkpoint: Checkpoint, report: SaveReport, purpose: Purpose, 
 def ask_judgement(run: Run, now_s: float) -> VerifyAsked | None:
     """The next task for a save whose files are known and that nobody has read yet: one of each series at a time."""
     unread = {checkpoint.save: report for checkpoint, report in _unread(run, now_s)}
+    held_now = held(run)
     for series in sorted({save.series for save in unread}):
         states = {
             save: reading(run, run.checkpoints[save], Purpose.JUDGE, save.attempt, now_s)
@@ -104,7 +105,7 @@ def ask_judgement(run: Run, now_s: float) -> VerifyAsked | None:
         if any(state.due_s is not None and not state.wants_reader and not state.is_spent for state in states.values()):
             continue
         waiting = [run.checkpoints[save] for save, state in states.items() if state.wants_reader]
-        for checkpoint in reading_order(waiting, held(run))[:1]:
+        for checkpoint in reading_order(waiting, held_now)[:1]:
             report = unread[checkpoint.save]
             return VerifyAsked(ask(run, checkpoint, report, Purpose.JUDGE, checkpoint.save.attempt, now_s))
     return None
