@@ -19,10 +19,11 @@ from lastgood.errors import BundleError
 from lastgood.inspect import read_manifest
 
 #: Of lastgood, below a directory of checkpoints; of the pins, below that; and where the workers of a gang that save
-#: there find each other.
+#: there find each other, and where the saves go of one that gave way.
 OWN_DIRECTORY = ".lastgood"
 PINS_DIRECTORY = "pins"
 WRITERS_DIRECTORY = "writers"
+ELSEWHERE_DIRECTORY = "elsewhere"
 
 #: What stands for the empty signature: a series that is known by its directory alone.
 ANY = "any"
@@ -190,9 +191,10 @@ def remove_pins(directory: str, names: Optional[Iterable[str]] = None) -> Tuple[
 def forget_writers(directory: str) -> None:
     """Removes what the workers of a gang that trains no more have put down to find each other by.
 
-    Raises OSError when the file system refuses.
+    What one of them has saved elsewhere stays: it may be the only copy. Raises OSError when the file system refuses.
     """
     _clear(os.path.join(directory, OWN_DIRECTORY, WRITERS_DIRECTORY))
+    _remove_if_empty(os.path.join(directory, OWN_DIRECTORY, ELSEWHERE_DIRECTORY))
     _remove_if_empty(os.path.join(directory, OWN_DIRECTORY))
 
 

@@ -245,6 +245,7 @@ def test_a_run_that_has_ended_leaves_no_pin_that_nobody_needs(
         rotate(later)
     (tmp_path / "ck" / ".lastgood" / "writers").mkdir()
     (tmp_path / "ck" / ".lastgood" / "writers" / "000001-run-ckpt-worker-0.saves").touch()
+    (tmp_path / "ck" / ".lastgood" / "elsewhere").mkdir()
     launcher = bench.launch(bench.script("sys.exit(0)"))
     bench.controller.desire_run(1)
     bench.controller.exited(1)
