@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from _lastgood_hooks import unsaved
 from _lastgood_hooks.unsaved import unsaved_variables
+from lastgood.explanation import live
 
 
 class Weight:
@@ -64,3 +66,8 @@ def test_it_costs_next_to_nothing_where_everything_is_saved() -> None:
     # then each layer was asked for its weights by itself, and once as a part of the network
     assert found == []
     assert Layer.asked == 1 + 100 + 100
+
+
+def test_hooks_and_library_leave_out_the_same_attributes_of_keras() -> None:
+    """Neither can import the other."""
+    assert (unsaved._INTERNAL, unsaved._DEPTH) == (live._INTERNAL, live._DEPTH)
