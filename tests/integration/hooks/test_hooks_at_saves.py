@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -71,8 +72,9 @@ def assert_redirected(gang: list[FakeAgent], outcomes: list[dict[str, Any]], dir
     assert [[(one["ordinal"], one["step"]) for one in own] for own in saves] == [[(1, 2), (2, 4), (3, 6), (4, 8)]] * 2
     assert [bool(one["redirected_from"]) for one in saves[1]] == [True] * 4, "its manager's place was known before"
     assert [bool(one["redirected_from"]) for one in saves[0]] == [False] * 4
+    elsewhere = directory / ".lastgood" / "elsewhere" / f"worker-1-{hashlib.sha256(b'ckpt').hexdigest()[:8]}"
     for one in saves[1]:
-        assert one["prefix"] == str(directory / ".lastgood" / "elsewhere" / "worker-1" / f"ckpt-{one['ordinal']}")
+        assert one["prefix"] == str(elsewhere / f"ckpt-{one['ordinal']}")
         assert one["redirected_from"] == str(directory / f"ckpt-{one['ordinal']}")
     # the script is told of what it asked for, and the chief's checkpoints are whole
     assert [Path(path).name for path in outcomes[1]["saved"]] == ["ckpt-1", "ckpt-2", "ckpt-3", "ckpt-4"]
